@@ -1,0 +1,2 @@
+//! Arguments in, one library call, an exit code out.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Objects in memory: a true implementation, for tests and for `storage: inmemory`.

@@ -1,0 +1,1 @@
+//! Who may know whom. A new arrow is one line in these tables, seen in review.

@@ -1,0 +1,3 @@
+//! Everything that is tested from outside: one binary, one file per subject.
+
+mod architecture;
