@@ -87,8 +87,8 @@ fn fresh_seed() -> u64 {
 fn assert_stored(runtime: &Runtime, address: SocketAddr, push: &Push) {
     let path = format!("/v2/{REPOSITORY}/blobs/{}", push.digest);
     let reply = runtime.block_on(send(address, empty(Method::GET, &path))).unwrap();
-    assert_eq!(reply.status(), StatusCode::OK, "{}: {path} at {address}", push.context);
-    assert!(*reply.body() == push.content, "{}: other bytes at {address}", push.context);
+    assert_eq!(reply.status(), StatusCode::OK, "{}: {path} at {address}", push.origin);
+    assert!(*reply.body() == push.content, "{}: other bytes at {address}", push.origin);
 }
 
 /// One blob on its way up in chunks, with the care of a client that resumes.
@@ -96,7 +96,7 @@ struct Push {
     balancer: SocketAddr,
     random: Random,
     /// For messages: how to repeat it.
-    context: String,
+    origin: String,
     content: Vec<u8>,
     digest: String,
     /// Path and query of the upload; empty before it began.
@@ -108,18 +108,18 @@ struct Push {
 }
 
 impl Push {
-    fn new(balancer: SocketAddr, mut random: Random, context: String) -> Self {
+    fn new(balancer: SocketAddr, mut random: Random, origin: String) -> Self {
         let length = 2 + random.below(1 << 20);
         let mut content = Vec::new();
         write_random(&mut content, random.next(), length);
         let digest = digest::of(&content);
-        Self { balancer, random, context, content, digest, location: String::new(), acknowledged: 0, failures: 0 }
+        Self { balancer, random, origin, content, digest, location: String::new(), acknowledged: 0, failures: 0 }
     }
 
     async fn run(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         let opened = self.insist(deadline, |_| empty(Method::POST, &format!("/v2/{REPOSITORY}/blobs/uploads/"))).await;
-        assert_eq!(opened.status(), StatusCode::ACCEPTED, "{}: {opened:?}", self.context);
+        assert_eq!(opened.status(), StatusCode::ACCEPTED, "{}: {opened:?}", self.origin);
         self.follow(opened.headers());
 
         while self.acknowledged < self.content.len() {
@@ -132,9 +132,9 @@ impl Push {
                 empty(Method::PUT, &format!("{}{sign}digest={digest}", push.location))
             })
             .await;
-        assert_eq!(done.status(), StatusCode::CREATED, "{}: {done:?}", self.context);
+        assert_eq!(done.status(), StatusCode::CREATED, "{}: {done:?}", self.origin);
         let said = done.headers().get("docker-content-digest").and_then(|value| value.to_str().ok());
-        assert_eq!(said, Some(self.digest.as_str()), "{}", self.context);
+        assert_eq!(said, Some(self.digest.as_str()), "{}", self.origin);
     }
 
     /// Sends the next bytes; after a failure or a refusal, asks how far the upload is.
@@ -147,11 +147,11 @@ impl Push {
             Ok(reply) if reply.status() == StatusCode::ACCEPTED => {
                 self.follow(reply.headers());
                 let committed = committed(reply.headers());
-                assert_eq!(committed, end, "{}: 202 after {start}..{end}", self.context);
+                assert_eq!(committed, end, "{}: 202 after {start}..{end}", self.origin);
                 self.acknowledged = committed;
             }
             Ok(reply) if reply.status() == StatusCode::RANGE_NOT_SATISFIABLE => self.ask(deadline).await,
-            Ok(reply) if !reply.status().is_server_error() => panic!("{}: {start}..{end}: {reply:?}", self.context),
+            Ok(reply) if !reply.status().is_server_error() => panic!("{}: {start}..{end}: {reply:?}", self.origin),
             Ok(_) | Err(_) => {
                 self.failures += 1;
                 self.ask(deadline).await;
@@ -162,11 +162,11 @@ impl Push {
     /// Learns the committed offset, which never lies before what was acknowledged.
     async fn ask(&mut self, deadline: Instant) {
         let reply = self.insist(deadline, |push| empty(Method::GET, &push.location)).await;
-        assert_eq!(reply.status(), StatusCode::NO_CONTENT, "{}: {reply:?}", self.context);
+        assert_eq!(reply.status(), StatusCode::NO_CONTENT, "{}: {reply:?}", self.origin);
         self.follow(reply.headers());
         let committed = committed(reply.headers());
         let known = self.acknowledged..=self.content.len();
-        assert!(known.contains(&committed), "{}: offset {committed} not in {known:?}", self.context);
+        assert!(known.contains(&committed), "{}: offset {committed} not in {known:?}", self.origin);
         self.acknowledged = committed;
     }
 
@@ -178,7 +178,7 @@ impl Push {
                 Ok(reply) if !reply.status().is_server_error() => return reply,
                 outcome => {
                     self.failures += 1;
-                    assert!(Instant::now() < deadline, "{}: no end: {outcome:?}", self.context);
+                    assert!(Instant::now() < deadline, "{}: no end: {outcome:?}", self.origin);
                     sleep(Duration::from_millis(20)).await;
                 }
             }
@@ -186,7 +186,7 @@ impl Push {
     }
 
     fn follow(&mut self, headers: &HeaderMap) {
-        let location = headers.get(header::LOCATION).unwrap_or_else(|| panic!("{}: no Location", self.context));
+        let location = headers.get(header::LOCATION).unwrap_or_else(|| panic!("{}: no Location", self.origin));
         let location = location.to_str().unwrap();
         // Absolute when the registry says its own name; the balancer is the way in all the same.
         let path = location.strip_prefix("http://").map_or(location, |rest| &rest[rest.find('/').unwrap()..]);
