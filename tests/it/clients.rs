@@ -50,7 +50,7 @@ impl Stage {
             Registry::start(&Program::pierhead(), &here.join("server"), &here.join("data"), Transport::Tls, auth);
         let image = Layout::create(&here.join("image"));
         let digest = image.add_image(TAG, 1);
-        Some(Self { registry, image, digest, directory })
+        Some(Self { directory, registry, image, digest })
     }
 
     fn path(&self) -> &Path {
@@ -293,8 +293,8 @@ fn ctr_pushes_and_pulls() {
     let hosts = stage.path().join("hosts.d");
     let host = stage.registry.host();
     fs::create_dir_all(hosts.join(&host)).unwrap();
-    let authority = &stage.registry.certificate.authority;
-    let file = format!("server = \"https://{host}\"\n[host.\"https://{host}\"]\nca = {authority:?}\n");
+    let authority = stage.registry.certificate.authority.display();
+    let file = format!("server = \"https://{host}\"\n[host.\"https://{host}\"]\nca = '{authority}'\n");
     fs::write(hosts.join(&host).join("hosts.toml"), file).unwrap();
     let talk = |verb: &str| {
         let mut ctr = containerd.command(["images", verb, "--user", &credentials(&DEVELOPER), "--hosts-dir"]);

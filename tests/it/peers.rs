@@ -41,14 +41,14 @@ fn large_figures_beside_nginx_and_docker_registry() {
     let images = Layout::create(&here.join("images"));
     images.add_image("small", 1);
     images.add_large("large", GIBIBYTE);
-    let ours = Program::pierhead_release().unwrap_or_else(Program::pierhead);
-    for start in [|program, here: &Path| ours_alone(program, here), |_, here: &Path| behind_nginx(here)] {
+    for start in [alone, behind_nginx] {
         let here = tempfile::tempdir_in(here).unwrap();
-        measure(&start(ours.clone(), here.path()), &images, here.path());
+        measure(&start(here.path()), &images, here.path());
     }
 }
 
-fn ours_alone(program: Program, here: &Path) -> Peer {
+fn alone(here: &Path) -> Peer {
+    let program = Program::pierhead_release().unwrap_or_else(Program::pierhead);
     let registry = Registry::start(&program, &here.join("server"), &here.join("data"), Transport::Tls, Auth::None);
     Peer {
         name: program.name.to_owned(),

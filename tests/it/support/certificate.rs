@@ -20,7 +20,7 @@ pub(crate) const HOST_NAME: &str = "registry.test";
 pub(crate) struct Certificate {
     pub authority: PathBuf,
     /// For `localhost`, 127.0.0.1 and [`HOST_NAME`].
-    pub certificate: PathBuf,
+    pub chain: PathBuf,
     pub key: PathBuf,
     /// Holds `ca.crt` alone, as clients in the manner of Docker want it.
     pub directory: PathBuf,
@@ -44,19 +44,19 @@ impl Certificate {
         fs::create_dir_all(&trusted).unwrap();
         let files = Self {
             authority: trusted.join("ca.crt"),
-            certificate: directory.join("server.crt"),
+            chain: directory.join("server.crt"),
             key: directory.join("server.key"),
             directory: trusted,
         };
         fs::write(&files.authority, authority_pem).unwrap();
-        fs::write(&files.certificate, certificate.pem()).unwrap();
+        fs::write(&files.chain, certificate.pem()).unwrap();
         write_private(&files.key, &key.serialize_pem());
         files
     }
 
     /// For a server inside the test.
     pub(crate) fn server_config(&self) -> ServerConfig {
-        let chain = CertificateDer::pem_file_iter(&self.certificate).unwrap().map(Result::unwrap).collect();
+        let chain = CertificateDer::pem_file_iter(&self.chain).unwrap().map(Result::unwrap).collect();
         let key = PrivateKeyDer::from_pem_file(&self.key).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let versions = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();

@@ -75,10 +75,10 @@ impl Containerd {
         let socket = directory.join("containerd.sock");
         let config = directory.join("containerd.toml");
         let text = format!(
-            "version = 2\nroot = {:?}\nstate = {:?}\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
-             [grpc]\naddress = {socket:?}\n",
-            directory.join("containerd"),
-            directory.join("containerd-state"),
+            "version = 2\nroot = '{0}/containerd'\nstate = '{0}/containerd-state'\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
+             [grpc]\naddress = '{1}'\n",
+            directory.display(),
+            socket.display(),
         );
         fs::write(&config, text).unwrap();
         let mut daemon = command("containerd", [OsStr::new("--config"), config.as_os_str()]);
@@ -119,7 +119,7 @@ impl Nginx {
              proxy_set_header Host $http_host;\n      proxy_set_header X-Forwarded-Proto $scheme;\n      \
              proxy_request_buffering off;\n      proxy_buffering off;\n      proxy_read_timeout 900;\n    }}\n  }}\n}}\n",
             directory.display(),
-            certificate.certificate.display(),
+            certificate.chain.display(),
             certificate.key.display(),
         );
         fs::write(&config, text).unwrap();

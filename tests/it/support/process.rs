@@ -14,7 +14,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How long a server may take until it answers, and until it ends after SIGTERM.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The unit of processor times in /proc, the same on every Linux (`USER_HZ`).
 const TICKS_PER_SECOND: f64 = 100.0;

@@ -18,7 +18,7 @@ use crate::support::{
 };
 
 /// How long the tokens of these tests live, as GitLab's do.
-const TOKEN_LIFETIME: Duration = Duration::from_secs(300);
+const TOKEN_LIFETIME: Duration = Duration::from_mins(5);
 
 const LOG_LINES_SHOWN: usize = 40;
 
@@ -88,7 +88,7 @@ impl Registry {
             Transport::Plain => String::new(),
             Transport::Tls => format!(
                 "  tls:\n    certificate: {}\n    key: {}\n",
-                certificate.certificate.display(),
+                certificate.chain.display(),
                 certificate.key.display()
             ),
         };
