@@ -13,6 +13,7 @@ pub mod layout;
 pub mod manifests;
 pub mod page;
 pub mod referrers;
+pub mod session;
 pub mod tags;
 pub mod uploads;
 
