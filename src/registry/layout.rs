@@ -47,6 +47,12 @@ impl Layout {
         key(format_args!("blobs/{algorithm}/{}/{hex}/data", &hex[..2]))
     }
 
+    /// The prefix of all content.
+    #[must_use]
+    pub fn blobs(&self) -> Key {
+        key(format_args!("blobs"))
+    }
+
     /// The link that makes a blob one of this repository.
     #[must_use]
     pub fn layer_link(&self, repository: &RepositoryName, digest: &Digest) -> Key {
