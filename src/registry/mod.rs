@@ -13,6 +13,7 @@ pub mod layout;
 pub mod manifests;
 pub mod page;
 pub mod referrers;
+pub mod session;
 pub mod tags;
 pub mod uploads;
 
@@ -20,11 +21,18 @@ use crate::{
     clock::Clock,
     oci::name::RepositoryName,
     registry::{
-        blobs::Blobs, catalog::Catalog, layout::Layout, manifests::Manifests, referrers::Referrers, tags::Tags,
-        uploads::Uploads,
+        blobs::Blobs,
+        catalog::Catalog,
+        layout::Layout,
+        manifests::Manifests,
+        referrers::Referrers,
+        tags::Tags,
+        uploads::{Uploads, budget::Budget, finished::Finished},
     },
+    secret::Secret,
     store::Store,
 };
+use tokio::sync::Semaphore;
 
 /// One store, seen as a registry.
 #[derive(Debug)]
@@ -33,6 +41,12 @@ pub struct Registry {
     clock: Arc<dyn Clock>,
     layout: Layout,
     settings: Settings,
+    /// Signs upload states; the same in all replicas.
+    secret: Secret<Vec<u8>>,
+    budget: Budget,
+    /// Places for bodies that are streaming in; `None` without a limit.
+    bodies: Option<Semaphore>,
+    finished: Finished,
 }
 
 /// How a registry behaves; every duration and size has its unit in its type or name.
@@ -44,6 +58,12 @@ pub struct Settings {
     pub descriptor_cache: Option<usize>,
     /// Age past which an unfinished upload is unknown.
     pub upload_lifetime: Duration,
+    /// Bytes of memory that all uploads together may hold on their way to the store.
+    pub upload_memory: u64,
+    /// Largest blob, in bytes.
+    pub upload_size_max: Option<u64>,
+    /// Most bodies that stream in at once.
+    pub upload_bodies_max: Option<usize>,
 }
 
 impl Registry {

@@ -1,7 +1,14 @@
 //! Uploads of one repository: bytes on their way to becoming a blob, on any replica.
+//!
+//! Starting one stores nothing: its whole state is the signed hint in its Location ([`state`]). From the first byte on
+//! the truth is its journal ([`journal`]), which the machines of [`crate::registry::session`] read and write; `drive`
+//! runs them, `receive` streams bodies into parts, `publish` makes the blob. A body whose digest is known before its
+//! first byte skips all that and goes straight to its final key (`direct`). What nobody finished is found by
+//! [`purge`].
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::SemaphorePermit;
 use uuid::Uuid;
 
 use crate::{
@@ -9,9 +16,31 @@ use crate::{
         digest::{Algorithm, Digest},
         name::RepositoryName,
     },
-    registry::{Registry, blobs::Blob},
+    registry::{
+        Registry,
+        blobs::Blob,
+        session::{
+            attempt::Goal,
+            record::{Entry, Phase},
+        },
+        uploads::{
+            drive::{Drive, Outcome, Stop},
+            journal::Journal,
+            receive::Bounds,
+        },
+    },
     store,
 };
+
+pub mod budget;
+mod direct;
+mod drive;
+pub mod finished;
+mod journal;
+mod publish;
+pub mod purge;
+mod receive;
+pub mod state;
 
 /// The uploads of one repository.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +82,10 @@ pub struct Upload<'a> {
 pub struct Hint {
     pub id: Uuid,
     pub offset: u64,
+    /// When the upload was started: Unix time, seconds.
+    pub started: i64,
+    /// What its content is hashed with on the way in.
+    pub algorithm: Algorithm,
     /// Of the request that made this hint; lets that very token finish the upload for a while past its end.
     pub token: Option<TokenHash>,
 }
@@ -90,7 +123,10 @@ pub enum Error {
     SizeMismatch,
     #[error("the content's digest is {actual}, not {expected}")]
     DigestMismatch { expected: Digest, actual: Digest },
-    #[error("the body is larger than the configured limit of {limit} bytes")]
+    /// 429: more bodies are running than the configuration allows.
+    #[error("too many uploads are running")]
+    Busy,
+    #[error("the blob is larger than the configured limit of {limit} bytes")]
     TooLarge { limit: u64 },
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
@@ -99,17 +135,26 @@ pub enum Error {
 }
 
 impl<'a> Uploads<'a> {
-    /// Starts an upload; nothing is stored yet.
+    /// Starts an upload; nothing is stored yet. The content is hashed as SHA-256 unless the client names another
+    /// algorithm in advance.
     #[must_use]
     pub fn start(&self, algorithm: Option<Algorithm>, token: Option<TokenHash>) -> Progress {
-        let _ = (self.registry, self.repository, algorithm, token);
-        todo!()
+        let started = self.registry.clock.now().unix_timestamp();
+        let algorithm = algorithm.unwrap_or(Algorithm::Sha256);
+        self.progress(Hint { id: Uuid::now_v7(), offset: 0, started, algorithm, token })
     }
 
     /// Checks a `_state` without touching storage: the signature, the repository, the id and the age.
     pub fn verify(&self, id: &str, state: &str) -> Result<Hint, Error> {
-        let _ = (id, state);
-        todo!()
+        let hint = state::open(self.registry.secret.expose(), self.repository, state).ok_or(Error::StateInvalid)?;
+        if id.parse() != Ok(hint.id) {
+            return Err(Error::StateInvalid);
+        }
+        let age_secs = self.registry.clock.now().unix_timestamp().saturating_sub(hint.started);
+        if u64::try_from(age_secs).is_ok_and(|age_secs| age_secs > self.registry.settings.upload_lifetime.as_secs()) {
+            return Err(Error::Unknown);
+        }
+        Ok(hint)
     }
 
     /// The upload that a verified hint names.
@@ -118,20 +163,64 @@ impl<'a> Uploads<'a> {
         Upload { uploads: self, hint }
     }
 
-    /// How far an upload has come, asked for by its id alone.
+    /// How far an upload has come, asked for by its id alone: known once something was stored.
     pub async fn status(&self, id: &str, token: Option<TokenHash>) -> Result<Progress, Error> {
-        let _ = (id, token);
-        todo!()
+        let id: Uuid = id.parse().map_err(|_| Error::Unknown)?;
+        let journal = self.journal(id);
+        let latest = journal.latest().await?.ok_or(Error::Unknown)?;
+        let started = journal.started_at().await?.ok_or(Error::Unknown)?.unix_timestamp();
+        let algorithm = latest.record.contents.hash.algorithm().unwrap_or(Algorithm::Sha256);
+        Ok(self.progress(Hint { id, offset: open_offset(&latest)?, started, algorithm, token }))
     }
 
     /// Stores a whole blob in one request: `POST ?digest=`.
     pub async fn store(&self, digest: &Digest, extent: Extent, body: &mut dyn Incoming) -> Result<Blob, Error> {
-        let _ = (digest, extent, body);
-        todo!()
+        let _running = self.running()?;
+        direct::store(self, digest, &mut self.bounds(extent)?, body).await
+    }
+
+    fn journal(&self, id: Uuid) -> Journal<'a> {
+        Journal { registry: self.registry, repository: self.repository, id }
+    }
+
+    fn progress(&self, hint: Hint) -> Progress {
+        let state = state::seal(self.registry.secret.expose(), self.repository, &hint);
+        Progress { id: hint.id, offset: hint.offset, state }
+    }
+
+    /// A place among the bodies that may run at once.
+    fn running(&self) -> Result<Option<SemaphorePermit<'a>>, Error> {
+        let Some(bodies) = &self.registry.bodies else { return Ok(None) };
+        bodies.try_acquire().map(Some).map_err(|_| Error::Busy)
+    }
+
+    fn bounds(&self, extent: Extent) -> Result<Bounds, Error> {
+        let ranged = match extent.range {
+            None => None,
+            Some((first, last)) if first > last => return Err(Error::SizeMismatch),
+            Some((first, last)) => Some((last - first).checked_add(1).ok_or(Error::SizeMismatch)?),
+        };
+        if ranged.is_some() && extent.length.is_some() && ranged != extent.length {
+            return Err(Error::SizeMismatch);
+        }
+        let blob_size_max = self.registry.settings.upload_size_max;
+        match (ranged.or(extent.length), blob_size_max) {
+            (Some(announced), Some(limit)) if announced > limit => Err(Error::TooLarge { limit }),
+            (announced, blob_size_max) => Ok(Bounds { announced, blob_size_max }),
+        }
     }
 }
 
 impl Upload<'_> {
+    /// GET: how far the upload has come.
+    pub async fn status(self, token: Option<TokenHash>) -> Result<Progress, Error> {
+        let offset = match self.journal().latest().await? {
+            Some(latest) => open_offset(&latest)?,
+            None => 0,
+        };
+        Ok(self.uploads.progress(Hint { offset, token, ..self.hint }))
+    }
+
     /// PATCH: appends what the body brings; what arrived of an interrupted body is committed too.
     pub async fn append(
         self,
@@ -139,18 +228,67 @@ impl Upload<'_> {
         token: Option<TokenHash>,
         body: &mut dyn Incoming,
     ) -> Result<Progress, Error> {
-        let _ = (self.uploads, self.hint, extent, token, body);
-        todo!()
+        let _running = self.uploads.running()?;
+        let bounds = self.uploads.bounds(extent)?;
+        let goal = Goal::Append { start: self.start(extent) };
+        match self.drive(goal, Some(body), bounds, None).await? {
+            Outcome::Appended { offset } => Ok(self.uploads.progress(Hint { offset, token, ..self.hint })),
+            Outcome::Completed(_) | Outcome::Aborted => Err(Error::Unknown),
+        }
     }
 
     /// PUT: appends the last bytes, if any, and makes the blob when they hash to this digest.
     pub async fn complete(self, digest: &Digest, extent: Extent, body: &mut dyn Incoming) -> Result<Blob, Error> {
-        let _ = (digest, extent, body);
-        todo!()
+        let has_body = extent.length != Some(0);
+        let mut bounds = self.uploads.bounds(extent)?;
+        let _running = if has_body { self.uploads.running()? } else { None };
+        let start = self.start(extent);
+        if has_body && start == 0 && self.journal().latest().await?.is_none() {
+            return direct::store(&self.uploads, digest, &mut bounds, body).await;
+        }
+        let goal = Goal::Complete { digest: digest.clone(), last: has_body.then_some(start) };
+        match self.drive(goal, has_body.then_some(body), bounds, Some(digest)).await? {
+            Outcome::Completed(blob) => Ok(blob),
+            Outcome::Appended { .. } | Outcome::Aborted => Err(Error::Unknown),
+        }
     }
 
     /// DELETE: forgets the upload.
     pub async fn abort(self) -> Result<(), Error> {
-        todo!()
+        let bounds = self.uploads.bounds(Extent::default())?;
+        self.drive(Goal::Abort, None, bounds, None).await.map(drop)
+    }
+
+    async fn drive(
+        &self,
+        goal: Goal,
+        body: Option<&mut dyn Incoming>,
+        bounds: Bounds,
+        wanted: Option<&Digest>,
+    ) -> Result<Outcome, Error> {
+        let drive = Drive::new(self.journal(), goal, &self.hint, body, bounds);
+        drive.run(wanted).await.map_err(|stop| match stop {
+            Stop::OutOfOrder { committed: offset } => {
+                Error::OutOfOrder { committed: self.uploads.progress(Hint { offset, ..self.hint.clone() }) }
+            }
+            Stop::Failed(error) => error,
+        })
+    }
+
+    /// Where the request's bytes begin.
+    fn start(&self, extent: Extent) -> u64 {
+        extent.range.map_or(self.hint.offset, |(first, _)| first)
+    }
+
+    fn journal(&self) -> Journal<'_> {
+        self.uploads.journal(self.hint.id)
+    }
+}
+
+/// The committed offset of an upload that is still open.
+const fn open_offset(latest: &Entry) -> Result<u64, Error> {
+    match latest.record.phase {
+        Phase::Reserved | Phase::Committed | Phase::Committing { .. } => Ok(latest.record.contents.offset),
+        Phase::Done { .. } | Phase::Cancelled => Err(Error::Unknown),
     }
 }

@@ -1,0 +1,160 @@
+//! Runs an [`Attempt`] over the store: each of its actions is one thing done here.
+
+use crate::{
+    oci::digest::Digest,
+    registry::{
+        blobs::Blob,
+        session::{
+            attempt::{Action, Answer, Attempt, Event, Goal},
+            draft::Draft,
+            record::{Contents, Tail},
+        },
+        uploads::{
+            Error, Hint, Incoming,
+            journal::Journal,
+            publish,
+            receive::{Bounds, Cause, Receiver, Target},
+        },
+    },
+    store::{
+        self,
+        error::{Error as StoreError, Kind, Operation},
+    },
+};
+
+/// One request's work on an upload.
+pub(super) struct Drive<'a, 'b> {
+    journal: Journal<'a>,
+    attempt: Attempt,
+    body: Option<&'b mut dyn Incoming>,
+    bounds: Bounds,
+    cause: Option<Cause>,
+    gathered: Vec<Tail>,
+}
+
+/// What an attempt came to.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Appended { offset: u64 },
+    Completed(Blob),
+    Aborted,
+}
+
+impl<'a, 'b> Drive<'a, 'b> {
+    pub(super) const fn new(
+        journal: Journal<'a>,
+        goal: Goal,
+        hint: &Hint,
+        body: Option<&'b mut dyn Incoming>,
+        bounds: Bounds,
+    ) -> Self {
+        let attempt = Attempt::new(goal, hint.algorithm);
+        Self { journal, attempt, body, bounds, cause: None, gathered: Vec::new() }
+    }
+
+    /// To the answer. `wanted` is the digest that the client asked to complete with, for the error that names it.
+    pub(super) async fn run(mut self, wanted: Option<&Digest>) -> Result<Outcome, Stop> {
+        let mut action = self.attempt.first();
+        loop {
+            let event = match action {
+                Action::Answer(answer) => return self.outcome(answer, wanted),
+                action => self.perform(action).await?,
+            };
+            action = self.attempt.next(event);
+        }
+    }
+
+    async fn perform(&mut self, action: Action) -> store::Result<Event> {
+        let journal = self.journal;
+        Ok(match action {
+            Action::Look => Event::Journal(journal.latest().await?),
+            Action::Write(entry) if journal.write(&entry).await? => Event::Written,
+            Action::Write(_) => Event::Taken,
+            Action::Receive { seq, contents, continues } => self.receive(seq, contents, continues).await?,
+            Action::Finish { contents, digest } => publish::finish(&journal, &contents, &digest).await?,
+            Action::Promote { contents, digest } => publish::promote(&journal, &contents, &digest).await?,
+            Action::Link { digest } => publish::link(&journal, &digest).await.map(|()| Event::Linked)?,
+            Action::Sweep { before } => {
+                tolerate(journal.sweep(before, &self.gathered).await);
+                Event::Removed
+            }
+            Action::Discard { keep } => {
+                tolerate(journal.discard(keep).await);
+                journal.registry.finished.push(journal.registry.clock.now(), journal.repository, journal.id);
+                Event::Removed
+            }
+            // `run` returns on an answer and never passes it here.
+            Action::Answer(_) => Event::Removed,
+        })
+    }
+
+    async fn receive(&mut self, seq: u64, contents: Contents, continues: bool) -> store::Result<Event> {
+        let registry = self.journal.registry;
+        let unreadable = || StoreError::new(Operation::Get, self.journal.id, Kind::Corrupt);
+        let draft = Draft::new(contents, seq, continues, registry.store.limits().clone()).ok_or_else(unreadable)?;
+        let receiver = Receiver::new(registry, Target::Upload(self.journal), draft);
+        let received = match self.body.as_deref_mut() {
+            Some(body) => receiver.run(body, &mut self.bounds).await?,
+            None => receiver.run(&mut Nothing, &mut self.bounds).await?,
+        };
+        self.cause = received.cause;
+        self.gathered.extend(received.gathered);
+        Ok(Event::Received { contents: received.contents, end: received.end })
+    }
+
+    fn outcome(&self, answer: Answer, wanted: Option<&Digest>) -> Result<Outcome, Stop> {
+        Err(match answer {
+            Answer::Appended { offset } => return Ok(Outcome::Appended { offset }),
+            Answer::Completed { digest, size } => return Ok(Outcome::Completed(Blob { digest, size })),
+            Answer::Aborted => return Ok(Outcome::Aborted),
+            Answer::Unknown => Stop::Failed(Error::Unknown),
+            Answer::OutOfOrder { committed } => Stop::OutOfOrder { committed },
+            Answer::Mismatch { actual } => Stop::Failed(match wanted {
+                Some(expected) => Error::DigestMismatch { expected: expected.clone(), actual },
+                None => Error::Unknown,
+            }),
+            Answer::Interrupted { .. } => Stop::Failed(self.interruption()),
+        })
+    }
+
+    const fn interruption(&self) -> Error {
+        match self.cause {
+            Some(Cause::Interrupted(interrupted)) => Error::Interrupted(interrupted),
+            Some(Cause::TooLarge { limit }) => Error::TooLarge { limit },
+            Some(Cause::Size) | None => Error::SizeMismatch,
+        }
+    }
+}
+
+/// Why an attempt came to nothing.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The client is told where to go on.
+    OutOfOrder {
+        committed: u64,
+    },
+    Failed(Error),
+}
+
+impl From<store::error::Error> for Stop {
+    fn from(error: store::error::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// The body of a request that has none.
+struct Nothing;
+
+#[async_trait::async_trait]
+impl Incoming for Nothing {
+    async fn chunk(&mut self) -> Result<Option<bytes::Bytes>, super::Interrupted> {
+        Ok(None)
+    }
+}
+
+/// What is left behind when tidying fails is found again by the purge; the client's work is done.
+fn tolerate(tidied: store::Result<()>) {
+    if let Err(error) = tidied {
+        tracing::warn!(err.message = %error, "could not tidy up behind an upload");
+    }
+}

@@ -1,0 +1,183 @@
+//! An upload's records in the store.
+
+use futures_util::TryStreamExt;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use uuid::Uuid;
+
+use crate::{
+    oci::name::RepositoryName,
+    registry::{
+        Registry,
+        session::record::{Entry, Record, Tail},
+    },
+    store::{
+        Depth, Entry as Listed, Listing, Multipart, Precondition, Result,
+        error::{Error, Kind, Operation},
+        key::Key,
+    },
+};
+
+/// Names asked for at once.
+const PAGE_LEN: usize = 1000;
+
+/// Largest record that is read, in bytes: one for a full segment of parts, many times over.
+const RECORD_BYTES_MAX: u64 = 16 << 20;
+
+/// Where the journal and the data of one upload lie.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::registry) struct Journal<'a> {
+    pub(in crate::registry) registry: &'a Registry,
+    pub(in crate::registry) repository: &'a RepositoryName,
+    pub(in crate::registry) id: Uuid,
+}
+
+impl Journal<'_> {
+    /// The highest record. One that a sweep took away between the listing and the reading is looked for again.
+    pub(in crate::registry) async fn latest(&self) -> Result<Option<Entry>> {
+        loop {
+            let Some(seq) = self.sequences().await?.into_iter().max() else { return Ok(None) };
+            match self.read(seq).await {
+                Err(error) if error.is_not_found() => {}
+                entry => return entry.map(Some),
+            }
+        }
+    }
+
+    /// Writes a record where none stands; whether it was written.
+    pub(in crate::registry) async fn write(&self, entry: &Entry) -> Result<bool> {
+        if entry.seq == 1 {
+            self.write_started_at().await?;
+        }
+        let key = self.registry.layout.upload_record(self.repository, &self.id, entry.seq);
+        let content = vec![entry.record.to_bytes().into()];
+        match self.registry.store.put(&key, content, Precondition::Absent).await {
+            Err(error) if error.kind == Kind::AlreadyExists => Ok(false),
+            written => written.map(|()| true),
+        }
+    }
+
+    /// Deletes the records before this number, the oldest first, and tails that went into parts.
+    pub(in crate::registry) async fn sweep(&self, before: u64, gathered: &[Tail]) -> Result<()> {
+        let mut old: Vec<u64> = self.sequences().await?.into_iter().filter(|seq| *seq < before).collect();
+        old.sort_unstable();
+        let layout = &self.registry.layout;
+        let records = old.into_iter().map(|seq| layout.upload_record(self.repository, &self.id, seq));
+        let keys: Vec<Key> = records.chain(gathered.iter().map(|tail| self.tail_key(tail))).collect();
+        self.registry.store.delete(&keys).await
+    }
+
+    /// Deletes everything but `startedat` and the record of this number.
+    pub(in crate::registry) async fn discard(&self, keep: u64) -> Result<()> {
+        let layout = &self.registry.layout;
+        let kept = [
+            layout.upload_record(self.repository, &self.id, keep),
+            layout.upload_started_at(self.repository, &self.id),
+        ];
+        self.remove(|key| kept.contains(key)).await
+    }
+
+    /// Deletes everything.
+    pub(in crate::registry) async fn erase(&self) -> Result<()> {
+        self.remove(|_| false).await
+    }
+
+    /// The bytes of one segment, as the store's upload in parts.
+    pub(in crate::registry) fn segment(&self, number: u64, id: String) -> Multipart {
+        Multipart { key: self.segment_key(number), id }
+    }
+
+    pub(in crate::registry) fn segment_key(&self, number: u64) -> Key {
+        self.registry.layout.upload_segment(self.repository, &self.id, number)
+    }
+
+    pub(in crate::registry) fn tail_key(&self, tail: &Tail) -> Key {
+        self.registry.layout.upload_tail(self.repository, &self.id, tail.seq, tail.number.into())
+    }
+
+    /// When the upload began, if that can be told.
+    pub(in crate::registry) async fn started_at(&self) -> Result<Option<OffsetDateTime>> {
+        let key = self.registry.layout.upload_started_at(self.repository, &self.id);
+        match self.registry.store.get(&key, None).await {
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+            Ok(object) if object.meta.size > 64 => Ok(None),
+            Ok(object) => {
+                let bytes = object.content.try_fold(Vec::new(), collect).await?;
+                let text = String::from_utf8(bytes).unwrap_or_default();
+                Ok(OffsetDateTime::parse(text.trim(), &Rfc3339).ok())
+            }
+        }
+    }
+
+    /// When the highest record was written.
+    pub(in crate::registry) async fn modified(&self) -> Result<Option<OffsetDateTime>> {
+        let Some(seq) = self.sequences().await?.into_iter().max() else { return Ok(None) };
+        let key = self.registry.layout.upload_record(self.repository, &self.id, seq);
+        match self.registry.store.head(&key).await {
+            Ok(meta) => Ok(Some(meta.modified)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What the purge of Distribution goes by, so it stands before anything else does.
+    async fn write_started_at(&self) -> Result<()> {
+        let key = self.registry.layout.upload_started_at(self.repository, &self.id);
+        let now = self.registry.clock.now().replace_nanosecond(0).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let text = now.format(&Rfc3339).unwrap_or_default();
+        match self.registry.store.put(&key, vec![text.into()], Precondition::Absent).await {
+            Err(error) if error.kind == Kind::AlreadyExists => Ok(()),
+            written => written,
+        }
+    }
+
+    async fn remove(&self, keep: impl Fn(&Key) -> bool + Send) -> Result<()> {
+        let prefix = self.registry.layout.upload(self.repository, &self.id);
+        for pending in self.registry.store.pending(&prefix).await? {
+            self.registry.store.abort(&pending.upload).await?;
+        }
+        let names = list(self.registry, &prefix, Depth::All).await?;
+        let keys: Vec<Key> = names.iter().filter_map(|name| prefix.join(name).ok()).filter(|key| !keep(key)).collect();
+        self.registry.store.delete(&keys).await
+    }
+
+    async fn sequences(&self) -> Result<Vec<u64>> {
+        let prefix = self.registry.layout.upload_journal(self.repository, &self.id);
+        let names = list(self.registry, &prefix, Depth::Children).await?;
+        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    async fn read(&self, seq: u64) -> Result<Entry> {
+        let key = self.registry.layout.upload_record(self.repository, &self.id, seq);
+        let corrupt = || Error::new(Operation::Get, &key, Kind::Corrupt);
+        let object = self.registry.store.get(&key, None).await?;
+        if object.meta.size > RECORD_BYTES_MAX {
+            return Err(corrupt());
+        }
+        let bytes = object.content.try_fold(Vec::new(), collect).await?;
+        let record = Record::from_bytes(&bytes).map_err(|unreadable| corrupt().with_source(unreadable))?;
+        Ok(Entry { seq, record })
+    }
+}
+
+#[expect(clippy::unused_async, reason = "the shape that try_fold takes")]
+async fn collect(mut all: Vec<u8>, chunk: bytes::Bytes) -> Result<Vec<u8>> {
+    all.extend_from_slice(&chunk);
+    Ok(all)
+}
+
+/// The names of all objects below a prefix.
+pub(in crate::registry) async fn list(registry: &Registry, prefix: &Key, depth: Depth) -> Result<Vec<String>> {
+    let (mut names, mut after) = (Vec::new(), None);
+    loop {
+        let page = registry.store.list(&Listing { prefix: prefix.clone(), depth, after, limit: PAGE_LEN }).await?;
+        after = page.entries.last().map(|entry| entry.name().to_owned());
+        names.extend(page.entries.into_iter().filter_map(|entry| match entry {
+            Listed::Object { name, .. } => Some(name),
+            Listed::Prefix { .. } => None,
+        }));
+        if !page.more {
+            return Ok(names);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Finds uploads that nobody finished: ours and those of Distribution, by their `startedat`.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::{
+    oci::name::RepositoryName,
+    registry::{
+        Registry,
+        session::record::Phase,
+        uploads::{finished::KEPT, journal::Journal},
+    },
+    store::{self, Depth, Entry, Listing, key::Key},
+};
+
+/// Names asked for at once.
+const PAGE_LEN: usize = 1000;
+
+/// What one purge found.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Purged {
+    /// Uploads that were too old.
+    pub abandoned: usize,
+    /// Last records of uploads that came to their end.
+    pub finished: usize,
+    /// Writes below the blobs that were never completed.
+    pub unfinished_blobs: usize,
+    /// Uploads that could not be looked at or removed.
+    pub failed: usize,
+}
+
+/// Whether a purge removes what it finds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mode {
+    Remove,
+    /// Only count.
+    Report,
+}
+
+impl Registry {
+    /// Walks all uploads and removes those that were started more than `age` ago, or finished a while ago.
+    ///
+    /// # Errors
+    /// When the repositories cannot be listed; a single upload that resists is counted and passed over.
+    pub async fn purge_uploads(&self, age: Duration, mode: Mode) -> store::Result<Purged> {
+        let mut purged = Purged::default();
+        let mut pending: Vec<String> = self.children(&self.layout.repositories(), "").await?;
+        while let Some(path) = pending.pop() {
+            for child in self.children(&self.layout.repositories(), &path).await? {
+                match child.rsplit('/').next() {
+                    Some("_uploads") => self.purge_repository(&path, age, mode, &mut purged).await?,
+                    Some(name) if name.starts_with('_') => {}
+                    _ => pending.push(child),
+                }
+            }
+        }
+        self.purge_blobs(age, mode, &mut purged).await?;
+        Ok(purged)
+    }
+
+    async fn purge_repository(&self, name: &str, age: Duration, mode: Mode, purged: &mut Purged) -> store::Result<()> {
+        let Ok(repository) = name.parse::<RepositoryName>() else { return Ok(()) };
+        for id in self.children(&self.layout.uploads(&repository), "").await? {
+            let Ok(id) = id.parse::<Uuid>() else { continue };
+            let journal = Journal { registry: self, repository: &repository, id };
+            let count = match self.verdict(&journal, age).await {
+                Ok(Verdict::Keep) => continue,
+                Ok(Verdict::Abandoned) => &mut purged.abandoned,
+                Ok(Verdict::Finished) => &mut purged.finished,
+                Err(error) => {
+                    tracing::warn!(vars.name = %repository, upload.id = %id, err.message = %error, "could not look at an upload");
+                    purged.failed += 1;
+                    continue;
+                }
+            };
+            *count += 1;
+            if mode == Mode::Remove
+                && let Err(error) = journal.erase().await
+            {
+                tracing::warn!(vars.name = %repository, upload.id = %id, err.message = %error, "could not remove an upload");
+                purged.failed += 1;
+            }
+        }
+        Ok(())
+    }
+
+    async fn verdict(&self, journal: &Journal<'_>, age: Duration) -> store::Result<Verdict> {
+        let Some(started) = journal.started_at().await? else { return Ok(Verdict::Keep) };
+        if started + age < self.clock.now() {
+            return Ok(Verdict::Abandoned);
+        }
+        let ended = journal
+            .latest()
+            .await?
+            .is_some_and(|latest| matches!(latest.record.phase, Phase::Done { .. } | Phase::Cancelled));
+        let Some(modified) = journal.modified().await?.filter(|_| ended) else { return Ok(Verdict::Keep) };
+        Ok(if modified + KEPT < self.clock.now() { Verdict::Finished } else { Verdict::Keep })
+    }
+
+    /// Writes to final keys that broke off.
+    async fn purge_blobs(&self, age: Duration, mode: Mode, purged: &mut Purged) -> store::Result<()> {
+        let before: OffsetDateTime = self.clock.now() - age;
+        for pending in self.store.pending(&self.layout.blobs()).await? {
+            if pending.started >= before {
+                continue;
+            }
+            purged.unfinished_blobs += 1;
+            if mode == Mode::Remove {
+                self.store.abort(&pending.upload).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The names of the prefixes right below `<root>/<path>`, relative to the root.
+    async fn children(&self, root: &Key, path: &str) -> store::Result<Vec<String>> {
+        let Some(prefix) = (if path.is_empty() { Some(root.clone()) } else { root.join(path).ok() }) else {
+            return Ok(Vec::new());
+        };
+        let (mut names, mut after) = (Vec::new(), None);
+        loop {
+            let listing = Listing { prefix: prefix.clone(), depth: Depth::Children, after, limit: PAGE_LEN };
+            let page = self.store.list(&listing).await?;
+            after = page.entries.last().map(|entry| entry.name().to_owned());
+            names.extend(page.entries.into_iter().filter_map(|entry| match entry {
+                Entry::Prefix { name } if path.is_empty() => Some(name),
+                Entry::Prefix { name } => Some(format!("{path}/{name}")),
+                Entry::Object { .. } => None,
+            }));
+            if !page.more {
+                return Ok(names);
+            }
+        }
+    }
+}
+
+/// What becomes of an upload.
+enum Verdict {
+    Keep,
+    Abandoned,
+    Finished,
+}
