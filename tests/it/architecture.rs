@@ -11,13 +11,15 @@ use regex::Regex;
 /// What everybody may use; they themselves use nothing of ours.
 const FOUNDATION: [&str; 4] = ["oci", "secret", "telemetry", "clock"];
 
-/// A module, and the modules besides the foundation that it may use.
+/// A module (or one file of it, named before it), and the modules besides the foundation that it may use.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("cli", &["app", "config"]),
     ("app", &["config", "server", "tls", "api", "auth", "registry", "store", "health"]),
     ("config", &["server", "tls", "api", "auth", "registry", "store", "health"]),
     ("server", &["api", "tls"]),
+    // The one table from inner errors to answers; the registry hands on why the store failed.
+    ("api/error.rs", &["registry", "auth", "store"]),
     ("api", &["registry", "auth"]),
     ("health", &["store"]),
     ("registry", &["store"]),
@@ -63,7 +65,8 @@ fn modules_know_only_what_lies_below() {
     let mut broken = Vec::new();
     for source in sources() {
         let module = source.module();
-        let Some((_, below)) = MAY_USE.iter().find(|(name, _)| *name == module) else {
+        let Some((_, below)) = MAY_USE.iter().find(|(name, _)| *name == module || source.path == Path::new(name))
+        else {
             broken.push(format!("{}: no line for module {module} in MAY_USE", source.path.display()));
             continue;
         };
