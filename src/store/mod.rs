@@ -12,6 +12,7 @@ use futures_util::stream::BoxStream;
 use time::OffsetDateTime;
 
 pub mod error;
+pub mod filesystem;
 pub mod key;
 pub mod memory;
 
