@@ -192,7 +192,8 @@ impl Store for Memory {
         let state = self.state();
         let uploads = state.uploads.iter().filter(|((key, _), _)| key.starts_with(&below));
         let pending = uploads.map(|((key, id), begun)| {
-            let key = key.parse().map_err(|error| Error::new(Operation::Pending, key, Kind::Corrupt).with_source(error));
+            let key =
+                key.parse().map_err(|error| Error::new(Operation::Pending, key, Kind::Corrupt).with_source(error));
             Ok(Pending { upload: Multipart { key: key?, id: id.clone() }, started: begun.started })
         });
         pending.collect()

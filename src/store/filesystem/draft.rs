@@ -112,7 +112,8 @@ pub(super) const fn is_link_refused(errno: Errno) -> bool {
 /// Writes buffers one after the other from an offset on.
 pub(super) fn write_at(file: &OwnedFd, content: &[Bytes], mut offset: u64) -> Result<(), Failure> {
     for batch in content.chunks(GATHER_MAX) {
-        let mut slices: Vec<_> = batch.iter().filter(|chunk| !chunk.is_empty()).map(|chunk| IoSlice::new(chunk)).collect();
+        let mut slices: Vec<_> =
+            batch.iter().filter(|chunk| !chunk.is_empty()).map(|chunk| IoSlice::new(chunk)).collect();
         let mut left = slices.as_mut_slice();
         while !left.is_empty() {
             match pwritev(file, left, offset) {
@@ -146,12 +147,7 @@ fn copy(from: &OwnedFd, to: &OwnedFd, length: u64, offset: u64) -> Result<(), Fa
     Ok(())
 }
 
-fn copy_through_memory(
-    from: &OwnedFd,
-    to: &OwnedFd,
-    range: Range<u64>,
-    mut target: u64,
-) -> Result<(), Failure> {
+fn copy_through_memory(from: &OwnedFd, to: &OwnedFd, range: Range<u64>, mut target: u64) -> Result<(), Failure> {
     let mut buffer = vec![0; usize::try_from(COPY_BUFFER_LEN.min(range.end - range.start)).unwrap_or(1)];
     let mut position = range.start;
     while position < range.end {

@@ -1,10 +1,6 @@
 //! Names below a prefix, in order, with memory for one page and never for a whole directory.
 
-use std::{
-    collections::BinaryHeap,
-    ops::ControlFlow,
-    os::fd::OwnedFd,
-};
+use std::{collections::BinaryHeap, ops::ControlFlow, os::fd::OwnedFd};
 
 use rustix::{
     fs::{AtFlags, Dir, FileType, Stat, statat},

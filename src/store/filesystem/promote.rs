@@ -29,13 +29,12 @@ fn link(tree: &Tree, source: &Key, to: &Key) -> Result<(), Failure> {
     let (parent, name) = split(source);
     let from = tree.directory(parent)?;
     let size = tree::meta(&fstat(tree::open(&from, name, OFlags::RDONLY)?)?)?.size;
-    let linked = tree.in_parent(to, |directory, target| {
-        match linkat(&from, name, directory, target, AtFlags::empty()) {
+    let linked =
+        tree.in_parent(to, |directory, target| match linkat(&from, name, directory, target, AtFlags::empty()) {
             Err(Errno::EXIST) => replace_other(&from, name, directory, target, size),
             Err(errno) if draft::is_link_refused(errno) => Ok(Linked::Refused),
             other => Ok(other.map(|()| Linked::Done)?),
-        }
-    });
+        });
     match linked? {
         (_, Linked::Refused) => join(tree, std::slice::from_ref(source), to),
         // Also when it stood before: whoever made that name may not have come to make it durable.

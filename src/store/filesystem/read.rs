@@ -30,13 +30,16 @@ struct Reader {
     buffer: BytesMut,
 }
 
-pub(super) fn content(file: OwnedFd, key: Key, range: Range<u64>, threads: Threads) -> impl Stream<Item = Result<Bytes>> {
+pub(super) fn content(
+    file: OwnedFd,
+    key: Key,
+    range: Range<u64>,
+    threads: Threads,
+) -> impl Stream<Item = Result<Bytes>> {
     // A hint; a file system that does not take it reads all the same.
     let _ = fadvise(&file, range.start, None, Advice::Sequential);
     let reader = Reader { file: Arc::new(file), key, left: range, threads, buffer: BytesMut::new() };
-    stream::try_unfold(reader, |mut reader| async move {
-        Ok(reader.chunk().await?.map(|chunk| (chunk, reader)))
-    })
+    stream::try_unfold(reader, |mut reader| async move { Ok(reader.chunk().await?.map(|chunk| (chunk, reader))) })
 }
 
 impl Reader {

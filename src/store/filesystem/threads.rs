@@ -4,11 +4,7 @@ use std::{panic, sync::Arc};
 
 use tokio::{sync::Semaphore, task};
 
-use crate::store::{
-    Result,
-    error::Operation,
-    filesystem::failure::Failure,
-};
+use crate::store::{Result, error::Operation, filesystem::failure::Failure};
 
 #[derive(Clone, Debug)]
 pub(super) struct Threads(Arc<Semaphore>);

@@ -6,9 +6,7 @@
 use std::{os::fd::OwnedFd, path::Path};
 
 use rustix::{
-    fs::{
-        AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, fsync, mkdirat, openat, openat2, unlinkat,
-    },
+    fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, fsync, mkdirat, openat, openat2, unlinkat},
     io::Errno,
 };
 use time::{Duration, OffsetDateTime};
