@@ -170,6 +170,6 @@ struct Unmount<'a>(&'a Path);
 impl Drop for Unmount<'_> {
     fn drop(&mut self) {
         let status = Command::new("umount").arg("--lazy").arg(self.0).status();
-        assert!(status.is_ok_and(|status| status.success()), "the tmpfs at {:?} is still mounted", self.0);
+        assert!(status.is_ok_and(|status| status.success()), "the tmpfs at {} is still mounted", self.0.display());
     }
 }
