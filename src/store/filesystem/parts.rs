@@ -105,11 +105,14 @@ pub(super) fn complete(
     if written < total {
         return Err(Failure::corrupt("the upload is shorter than its parts"));
     }
+    if writers == Writers::Sole {
+        // These parts may never have been flushed.
+        suspects.check(upload)?;
+    }
     let (_, name) = split(&upload.key);
     let part_file = format!("{name}.{}", upload.id);
     match writers {
         Writers::Sole if written == total => {
-            suspects.check(upload)?;
             suspects.fsync(upload, &file)?;
             match renameat(&directory, &part_file, &directory, name) {
                 // Another call with the same parts was faster.
