@@ -16,7 +16,7 @@ use crate::{
     auth::{
         access::Access,
         challenge::{Reason, Refusal, clip},
-        grant::{Grant, Identity},
+        grant::Grant,
     },
     clock::Clock,
     secret::Secret,
@@ -90,7 +90,7 @@ impl PasswordFile {
         let passwords = self.passwords().await.map_err(|error| refuse(Reason::PasswordFile(error.to_string())))?;
         let user = Arc::clone(&login.user);
         if self.check(login, passwords).await {
-            Ok(Grant::unlimited(Identity::user(user), access))
+            Ok(Grant::unlimited(Some(user), access))
         } else {
             Err(refuse(Reason::WrongPassword { user: clip(&user) }))
         }
@@ -155,7 +155,11 @@ impl Version {
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Cancelled: the runtime is going down, and this future with it.
+            Err(_) => std::future::pending().await,
+        },
     }
 }
 
