@@ -3,3 +3,4 @@
 mod architecture;
 mod interleavings;
 mod store;
+mod tokens;
