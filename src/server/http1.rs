@@ -110,6 +110,7 @@ async fn refuse(mut session: ServerSession, refusal: Refusal) -> Closing {
     };
     reply::copy_headers(&reply.headers, &mut head);
     reply::set_length(&mut head, body.len() as u64);
+    session.set_keepalive(None);
     let written = async {
         session.write_response_header(Box::new(head)).await?;
         session.write_response_body(body, true).await

@@ -83,7 +83,7 @@ impl Listener {
             }
             Bound::Unix(listener, file) => {
                 listener.set_nonblocking(true)?;
-                Accepting::Unix(tokio::net::UnixListener::from_std(listener)?, file)
+                Accepting::Unix { listener: tokio::net::UnixListener::from_std(listener)?, _file: file }
             }
         };
         Ok(Acceptor { socket, tls: self.tls })
@@ -133,14 +133,14 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 #[derive(Debug)]
 enum Accepting {
     Tcp(tokio::net::TcpListener),
-    Unix(tokio::net::UnixListener, SocketFile),
+    Unix { listener: tokio::net::UnixListener, _file: SocketFile },
 }
 
 impl Accepting {
     async fn accept(&self) -> io::Result<Socket> {
         match self {
             Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| Socket::Tcp(stream)),
-            Self::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Socket::Unix(stream)),
+            Self::Unix { listener, .. } => listener.accept().await.map(|(stream, _)| Socket::Unix(stream)),
         }
     }
 }

@@ -164,3 +164,44 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<(), Error> {
     };
     write().map_err(|source| Error::Io { path: path.to_owned(), source })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::clock::ManualClock;
+
+    #[test]
+    fn files_are_made_once_and_again_when_needed() {
+        let directory = tempfile::tempdir().unwrap();
+        let directory = directory.path().join("dev");
+        let clock = ManualClock::new(OffsetDateTime::now_utc());
+        let read = |paths: &Paths| (fs::read(&paths.authority).unwrap(), fs::read(&paths.certificate).unwrap());
+        let names = ["registry.test".to_owned(), "192.0.2.7".to_owned()];
+
+        let paths = ensure(&directory, &[], &clock).unwrap();
+        let first = read(&paths);
+        for (path, expected) in [(&paths.key, 0o600), (&paths.authority_key, 0o600), (&paths.authority, 0o644)] {
+            assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, expected, "{}", path.display());
+        }
+        assert_eq!(read(&ensure(&directory, &[], &clock).unwrap()), first);
+
+        let named = read(&ensure(&directory, &names, &clock).unwrap());
+        assert!(named.0 == first.0 && named.1 != first.1);
+        let pair = pem::load(&paths.certificate, &paths.key, Strictness::Strict, clock.now()).unwrap();
+        assert_eq!(pair.names(), ["localhost", "127.0.0.1", "::1", "registry.test", "192.0.2.7"]);
+        // A certificate for more names than are wanted is good enough.
+        assert_eq!(read(&ensure(&directory, &[], &clock).unwrap()), named);
+
+        clock.advance(std::time::Duration::from_hours(24 * 395));
+        let renewed = read(&ensure(&directory, &names, &clock).unwrap());
+        assert!(renewed.0 == first.0 && renewed.1 != named.1);
+        clock.advance(std::time::Duration::from_hours(24 * 800));
+        assert_ne!(read(&ensure(&directory, &names, &clock).unwrap()).0, first.0);
+
+        fs::write(&paths.certificate, "half a fi").unwrap();
+        ensure(&directory, &names, &clock).unwrap();
+        assert!(pem::load(&paths.certificate, &paths.key, Strictness::Strict, clock.now()).is_ok());
+    }
+}

@@ -219,3 +219,95 @@ fn validity(certificate: &X509Certificate<'_>, now: OffsetDateTime) -> (OffsetDa
     };
     (expires, warning.into_iter().collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+    use time::Duration;
+
+    use super::*;
+
+    fn made(params: CertificateParams) -> (String, KeyPair) {
+        let key = KeyPair::generate().unwrap();
+        (params.self_signed(&key).unwrap().pem(), key)
+    }
+
+    fn named() -> CertificateParams {
+        CertificateParams::new(vec!["a.test".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()]).unwrap()
+    }
+
+    #[test]
+    fn a_pair_knows_its_names() {
+        let (certificate, key) = made(named());
+        let pair =
+            parse(certificate.as_bytes(), key.serialize_pem().as_bytes(), OffsetDateTime::now_utc()).unwrap();
+        assert_eq!(pair.names(), ["a.test", "127.0.0.1", "::1"]);
+        assert_eq!(pair.warnings(), []);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let (certificate, key) = made(named());
+        let key = key.serialize_pem();
+        let check = |certificate: &str, key: &str, expected: &str| {
+            let problem = parse(certificate.as_bytes(), key.as_bytes(), OffsetDateTime::now_utc()).unwrap_err();
+            assert!(problem.to_string().contains(expected), "{problem}");
+        };
+        check("", &key, "holds no certificate");
+        check(&key, &key, "holds no certificate");
+        check(&certificate, "", "holds no private key");
+        check(&certificate, &certificate, "holds no private key");
+        check(&certificate, &KeyPair::generate().unwrap().serialize_pem(), "does not belong");
+        check(&certificate[..certificate.len() / 2], &key, "certificate file");
+        check("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", &key, "cannot be decoded");
+        check(WEAK_RSA, &key, "1024 bits is too weak");
+    }
+
+    #[test]
+    fn dates_warn_and_are_refused_when_strict() {
+        let now = OffsetDateTime::now_utc();
+        let directory = tempfile::tempdir().unwrap();
+        let (certificate_path, key_path) = (directory.path().join("c.pem"), directory.path().join("k.pem"));
+        let check = |begins: i64, ends: i64, mode: u32, expected: Option<&str>| {
+            let mut params = named();
+            params.not_before = now + Duration::days(begins);
+            params.not_after = now + Duration::days(ends);
+            let (certificate, key) = made(params);
+            std::fs::write(&certificate_path, certificate).unwrap();
+            std::fs::write(&key_path, key.serialize_pem()).unwrap();
+            std::fs::set_permissions(&key_path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let lenient = load(&certificate_path, &key_path, Strictness::Lenient, now).unwrap();
+            let strict = load(&certificate_path, &key_path, Strictness::Strict, now);
+            match expected {
+                None => assert!(lenient.warnings().is_empty() && strict.is_ok()),
+                Some(text) => {
+                    assert!(lenient.warnings()[0].to_string().contains(text), "{:?}", lenient.warnings());
+                    let refused = strict.unwrap_err().to_string();
+                    assert!(refused.contains(text) && refused.contains("c.pem"), "{refused}");
+                }
+            }
+        };
+        check(-1, 1, 0o600, None);
+        check(-2, -1, 0o600, Some("expired at"));
+        check(1, 2, 0o600, Some("not valid before"));
+        check(-1, 1, 0o640, Some("(mode 0640)"));
+        check(-1, 1, 0o604, Some("can be read by others"));
+        let missing = load(&certificate_path, &directory.path().join("none"), Strictness::Lenient, now).unwrap_err();
+        assert!(missing.to_string().starts_with("key ") && missing.to_string().contains("none: "), "{missing}");
+    }
+
+    /// Self-signed, with an RSA key of 1024 bits.
+    const WEAK_RSA: &str = "-----BEGIN CERTIFICATE-----\n\
+        MIICBDCCAW2gAwIBAgIUDcuBVEzuL6Erd5+upw2erN1aj0kwDQYJKoZIhvcNAQEL\n\
+        BQAwFDESMBAGA1UEAwwJd2Vhay50ZXN0MB4XDTI2MTEyNDAyNDEzMloXDTM2MTEy\n\
+        MTAyNDEzMlowFDESMBAGA1UEAwwJd2Vhay50ZXN0MIGfMA0GCSqGSIb3DQEBAQUA\n\
+        A4GNADCBiQKBgQCbBeyxhdtdU0GGX5i9rpEsCRwMpL7MUGm36AJ2EeqPE9f4bL85\n\
+        dMaKpdMlX6ZkgpvfxDFFLNufTUOMuvArcdNSeItyyhnHW1V3q1iFmez5Y56Lifa6\n\
+        1+4akiqrgtMbhayrsTFE9/hFMSQMopGcg0Df6DmgPUMMuEuI5YQdQ/sQ1wIDAQAB\n\
+        o1MwUTAdBgNVHQ4EFgQUabkIJ0YSoColvg+b4cHFpba4sBgwHwYDVR0jBBgwFoAU\n\
+        abkIJ0YSoColvg+b4cHFpba4sBgwDwYDVR0TAQH/BAUwAwEB/zANBgkqhkiG9w0B\n\
+        AQsFAAOBgQCLE4TpI6spk1gCap6IdJjbqrDAIvpfPzOfq12ngES7MjiVV2tDLADM\n\
+        9q34/HZHFabhs93S4U5HHpsLU0Qgry9T+eC0UPdSrtwrRQTkjM5bzFnuOQJLshc5\n\
+        NCwP7uS09tbydQDSRVUz+yWmebjYZ8OQFpVXCcLt19I9B3K538qiLg==\n\
+        -----END CERTIFICATE-----\n";
+}
