@@ -41,7 +41,10 @@ impl Context {
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("limits", &self.limits).field("deadlines", &self.deadlines).finish_non_exhaustive()
+        f.debug_struct("Context")
+            .field("limits", &self.limits)
+            .field("deadlines", &self.deadlines)
+            .finish_non_exhaustive()
     }
 }
 
@@ -82,11 +85,7 @@ enum Protocol {
     Http2,
 }
 
-async fn handshake(
-    context: &Context,
-    wire: Wire,
-    tls: Option<Arc<ServerConfig>>,
-) -> Option<(Downstream, Protocol)> {
+async fn handshake(context: &Context, wire: Wire, tls: Option<Arc<ServerConfig>>) -> Option<(Downstream, Protocol)> {
     let Some(config) = tls else {
         return Some((Downstream::plain(wire), Protocol::Http1));
     };

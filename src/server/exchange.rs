@@ -86,18 +86,22 @@ pub(super) async fn run(
 
 async fn handle(context: &Context, request: api::Request) -> api::Reply {
     let id = request.id;
-    match AssertUnwindSafe(context.handler.handle(request)).catch_unwind().await {
-        Ok(reply) => reply,
-        Err(_) => {
-            error!(http.request.id = %id, "the handler panicked");
-            Refusal::PANICKED.reply()
-        }
-    }
+    let handled = AssertUnwindSafe(context.handler.handle(request)).catch_unwind().await;
+    handled.unwrap_or_else(|_| {
+        error!(http.request.id = %id, "the handler panicked");
+        Refusal::PANICKED.reply()
+    })
 }
 
 /// Takes the session back from the body, which from now on reads nothing more.
 async fn finish(context: &Context, session: &Shared, exchange: &mut Exchange) -> Option<ServerSession> {
-    let mut session = session.lock().await.take()?;
+    let (mut session, lost) = {
+        let mut session = session.lock().await;
+        (session.take()?, session.is_body_lost())
+    };
+    if lost {
+        session.set_keepalive(None);
+    }
     if exchange.ending == Ending::Complete {
         reply::drain(&mut session, &context.deadlines).await;
     } else if session.is_http2() {

@@ -181,7 +181,8 @@ mod tests {
     #[test]
     fn heads_are_judged_on_their_bytes() {
         let check = |raw: &str, expected: u16| {
-            let status = judge_raw(raw.as_bytes(), &Limits::default()).map_or_else(|refusal| refusal.status.as_u16(), |()| 200);
+            let status =
+                judge_raw(raw.as_bytes(), &Limits::default()).map_or_else(|refusal| refusal.status.as_u16(), |()| 200);
             assert_eq!(status, expected, "{raw:?}");
         };
         let with = |lines: &str| format!("PUT /v2/ HTTP/1.1\r\nHost: a\r\n{lines}\r\n");

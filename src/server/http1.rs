@@ -92,10 +92,9 @@ async fn head(context: &Context, session: &mut ServerSession, allowance: &HeadAl
     match read {
         Err(_) => Head::Unreadable(Refusal::HEAD_TIMEOUT),
         Ok(Ok(true)) => Head::Complete,
-        Ok(Ok(false)) => Head::Gone,
         Ok(Err(_)) if too_large => Head::Unreadable(Refusal::HEAD_TOO_LARGE),
         Ok(Err(error)) if *error.etype() == ErrorType::InvalidHTTPHeader => Head::Unreadable(Refusal::MALFORMED),
-        Ok(Err(_)) => Head::Gone,
+        Ok(Ok(false) | Err(_)) => Head::Gone,
     }
 }
 

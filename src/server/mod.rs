@@ -13,9 +13,10 @@
 //!
 //! Nothing here knows what a registry is. Time spent waiting for the handler never counts against the client.
 
-mod address;
+pub mod address;
+pub mod exchange;
+
 mod connection;
-mod exchange;
 mod framing;
 mod http1;
 mod http2;
@@ -36,12 +37,7 @@ use tokio::{
 
 use crate::{
     api,
-    server::{connection::Context, listener::Listener},
-};
-
-pub use self::{
-    address::{Address, AddressError},
-    exchange::{Ending, Exchange, Observer},
+    server::{address::Address, connection::Context, exchange::Observer, listener::Listener},
 };
 
 /// Answers requests. A panic becomes a 500.
@@ -113,9 +109,9 @@ impl Default for Deadlines {
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
             idle: Duration::from_secs(75),
-            body: Duration::from_secs(60),
+            body: Duration::from_mins(1),
             body_rate_min: 1024,
-            write: Duration::from_secs(60),
+            write: Duration::from_mins(1),
             linger: Duration::from_secs(2),
         }
     }

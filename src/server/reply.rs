@@ -35,16 +35,9 @@ enum Rest {
 }
 
 /// Writes the answer.
-pub(super) async fn write(
-    context: &Context,
-    session: &Shared,
-    method: &Method,
-    reply: Reply,
-    after: After,
-) -> Ending {
-    let bodiless = method == Method::HEAD
-        || reply.status == StatusCode::NO_CONTENT
-        || reply.status == StatusCode::NOT_MODIFIED;
+pub(super) async fn write(context: &Context, session: &Shared, method: &Method, reply: Reply, after: After) -> Ending {
+    let bodiless =
+        method == Method::HEAD || reply.status == StatusCode::NO_CONTENT || reply.status == StatusCode::NOT_MODIFIED;
     let Ok(mut head) = ResponseHeader::build(reply.status, Some(reply.headers.len() + 3)) else {
         return Ending::Cut;
     };
@@ -94,11 +87,7 @@ fn is_drainable(http: &ServerSession) -> bool {
     length.is_some_and(|length| length.saturating_sub(http.body_bytes_read() as u64) <= DRAIN_MAX)
 }
 
-async fn stream(
-    session: &Shared,
-    length: u64,
-    mut content: BoxStream<'static, Result<Bytes, StreamError>>,
-) -> Ending {
+async fn stream(session: &Shared, length: u64, mut content: BoxStream<'static, Result<Bytes, StreamError>>) -> Ending {
     let mut left = length;
     while let Some(chunk) = content.next().await {
         let chunk = match chunk {

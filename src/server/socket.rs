@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
@@ -43,7 +43,10 @@ macro_rules! either {
 impl Socket {
     pub(super) fn peer(&self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp(stream) => stream.peer_addr().ok(),
+            // On a socket for both families IPv4 arrives wrapped in IPv6.
+            Self::Tcp(stream) => {
+                stream.peer_addr().ok().map(|peer| SocketAddr::new(peer.ip().to_canonical(), peer.port()))
+            }
             Self::Unix(_) => None,
         }
     }
@@ -134,6 +137,8 @@ impl HeadAllowance {
 pub(super) struct Wire {
     socket: Arc<Socket>,
     ahead: BytesMut,
+    /// Whether much came last time, so that the buffer is worth keeping; idle connections hold none.
+    busy: bool,
     allowance: Arc<HeadAllowance>,
     write_deadline: Duration,
     /// Runs while a write waits for the client to read.
@@ -142,19 +147,31 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(socket: Arc<Socket>, allowance: Arc<HeadAllowance>, write_deadline: Duration) -> Self {
-        Self { socket, ahead: BytesMut::new(), allowance, write_deadline, stalled: None }
+        Self { socket, ahead: BytesMut::new(), busy: false, allowance, write_deadline, stalled: None }
     }
 
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    /// Reads once into `buffer`; 0 bytes at the end of the stream.
+    fn poll_socket(&self, cx: &mut Context<'_>, buffer: &mut impl BufMut) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.socket.poll_read_ready(cx))?;
-            self.ahead.reserve(READ_AHEAD);
-            let ahead = &mut self.ahead;
-            match either!(&*self.socket, stream => stream.try_read_buf(ahead)) {
+            match either!(&*self.socket, stream => stream.try_read_buf(buffer)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return Poll::Ready(result),
             }
         }
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        // No buffer is made before there is something to put into it.
+        ready!(self.socket.poll_read_ready(cx))?;
+        let mut ahead = std::mem::take(&mut self.ahead);
+        ahead.reserve(READ_AHEAD);
+        let filled = self.poll_socket(cx, &mut ahead);
+        if let Poll::Ready(Ok(count)) = filled {
+            self.busy = count >= READ_AHEAD / 2;
+            self.ahead = ahead;
+        }
+        filled
     }
 
     fn poll_write_with(
@@ -190,6 +207,12 @@ impl AsyncRead for Wire {
         if wire.allowance.is_used_up() {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the request's head is too large")));
         }
+        if wire.ahead.is_empty() && out.remaining() >= READ_AHEAD / 2 {
+            // Whoever reads this much at once gains nothing from a second buffer.
+            let count = ready!(wire.poll_socket(cx, out))?;
+            wire.allowance.take(count);
+            return Poll::Ready(Ok(()));
+        }
         if wire.ahead.is_empty() && ready!(wire.poll_fill(cx))? == 0 {
             return Poll::Ready(Ok(()));
         }
@@ -197,8 +220,7 @@ impl AsyncRead for Wire {
         out.put_slice(&wire.ahead[..count]);
         wire.ahead.advance(count);
         wire.allowance.take(count);
-        if wire.ahead.is_empty() {
-            // Idle connections hold no buffer.
+        if wire.ahead.is_empty() && !wire.busy {
             wire.ahead = BytesMut::new();
         }
         Poll::Ready(Ok(()))

@@ -45,9 +45,8 @@ pub(super) fn verifier(
     settings: &Settings,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, Error> {
-    let unverified = |presence| -> Arc<dyn ClientCertVerifier> {
-        Arc::new(Unverified { presence, provider: Arc::clone(provider) })
-    };
+    let unverified =
+        |presence| -> Arc<dyn ClientCertVerifier> { Arc::new(Unverified { presence, provider: Arc::clone(provider) }) };
     let verified = || -> Result<_, Error> {
         let roots = Arc::new(roots(&settings.authorities)?);
         Ok(WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider)))

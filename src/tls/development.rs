@@ -71,8 +71,7 @@ pub fn ensure(directory: &Path, names: &[String], clock: &dyn Clock) -> Result<P
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(at(directory))?;
     let lock = fs::File::open(directory).map_err(at(directory))?;
     // Released when `lock` is closed: two processes must not mix the certificate of one with the key of the other.
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
-        .map_err(|error| at(directory)(error.into()))?;
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).map_err(|error| at(directory)(error.into()))?;
 
     let (paths, now) = (Paths::below(directory), clock.now());
     let wanted = wanted_names(names);
@@ -123,12 +122,7 @@ fn make_authority(paths: &Paths, now: OffsetDateTime) -> Result<KeyPair, Error> 
     Ok(key)
 }
 
-fn make_server(
-    paths: &Paths,
-    names: Vec<String>,
-    authority_key: KeyPair,
-    now: OffsetDateTime,
-) -> Result<(), Error> {
+fn make_server(paths: &Paths, names: Vec<String>, authority_key: KeyPair, now: OffsetDateTime) -> Result<(), Error> {
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::new(names)?;
     params.distinguished_name = distinguished_name("Pierhead development server");
@@ -187,16 +181,16 @@ mod tests {
         }
         assert_eq!(read(&ensure(&directory, &[], &clock).unwrap()), first);
 
-        let named = read(&ensure(&directory, &names, &clock).unwrap());
-        assert!(named.0 == first.0 && named.1 != first.1);
+        let extended = read(&ensure(&directory, &names, &clock).unwrap());
+        assert!(extended.0 == first.0 && extended.1 != first.1);
         let pair = pem::load(&paths.certificate, &paths.key, Strictness::Strict, clock.now()).unwrap();
         assert_eq!(pair.names(), ["localhost", "127.0.0.1", "::1", "registry.test", "192.0.2.7"]);
         // A certificate for more names than are wanted is good enough.
-        assert_eq!(read(&ensure(&directory, &[], &clock).unwrap()), named);
+        assert_eq!(read(&ensure(&directory, &[], &clock).unwrap()), extended);
 
         clock.advance(std::time::Duration::from_hours(24 * 395));
         let renewed = read(&ensure(&directory, &names, &clock).unwrap());
-        assert!(renewed.0 == first.0 && renewed.1 != named.1);
+        assert!(renewed.0 == first.0 && renewed.1 != extended.1);
         clock.advance(std::time::Duration::from_hours(24 * 800));
         assert_ne!(read(&ensure(&directory, &names, &clock).unwrap()).0, first.0);
 

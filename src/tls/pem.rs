@@ -16,7 +16,7 @@ use x509_parser::{
     certificate::X509Certificate, extensions::GeneralName, prelude::FromDer, public_key::PublicKey, x509,
 };
 
-use crate::secret::Secret;
+use crate::{secret::Secret, tls::provider};
 
 /// A usable RSA key has at least this many bits (NIST SP 800-57, and what browsers demand).
 const RSA_BITS_MIN: usize = 2048;
@@ -127,8 +127,7 @@ pub fn load(certificate: &Path, key: &Path, strictness: Strictness, now: OffsetD
     };
     let chain_text = read(Part::Certificate, certificate)?;
     let key_text = Secret::new(read(Part::Key, key)?);
-    let unusable =
-        |problem| Error::Unusable { certificate: certificate.to_owned(), key: key.to_owned(), problem };
+    let unusable = |problem| Error::Unusable { certificate: certificate.to_owned(), key: key.to_owned(), problem };
     let mut pair = parse(&chain_text, key_text.expose(), now).map_err(unusable)?;
     let metadata =
         std::fs::metadata(key).map_err(|source| Error::Unreadable { part: Part::Key, path: key.to_owned(), source })?;
@@ -147,12 +146,11 @@ pub fn parse(chain_text: &[u8], key_text: &[u8], now: OffsetDateTime) -> Result<
     let chain = chain(chain_text)?;
     let key = private_key(key_text)?;
     let first = chain.first().ok_or(Problem::NoCertificate)?;
-    let (_, certificate) =
-        X509Certificate::from_der(first).map_err(|error| Problem::Certificate(error.to_string()))?;
+    let (_, certificate) = X509Certificate::from_der(first).map_err(|error| Problem::Certificate(error.to_string()))?;
     refuse_weak(&certificate)?;
     let names = names(&certificate);
     let (expires, warnings) = validity(&certificate, now);
-    let certified = CertifiedKey::from_der(chain, key, &super::provider()).map_err(|error| match error {
+    let certified = CertifiedKey::from_der(chain, key, &provider()).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => Problem::Mismatch,
         other => Problem::Key(other),
     })?;
@@ -227,7 +225,7 @@ mod tests {
 
     use super::*;
 
-    fn made(params: CertificateParams) -> (String, KeyPair) {
+    fn made(params: &CertificateParams) -> (String, KeyPair) {
         let key = KeyPair::generate().unwrap();
         (params.self_signed(&key).unwrap().pem(), key)
     }
@@ -238,16 +236,15 @@ mod tests {
 
     #[test]
     fn a_pair_knows_its_names() {
-        let (certificate, key) = made(named());
-        let pair =
-            parse(certificate.as_bytes(), key.serialize_pem().as_bytes(), OffsetDateTime::now_utc()).unwrap();
+        let (certificate, key) = made(&named());
+        let pair = parse(certificate.as_bytes(), key.serialize_pem().as_bytes(), OffsetDateTime::now_utc()).unwrap();
         assert_eq!(pair.names(), ["a.test", "127.0.0.1", "::1"]);
         assert_eq!(pair.warnings(), []);
     }
 
     #[test]
     fn what_is_wrong_is_said() {
-        let (certificate, key) = made(named());
+        let (certificate, key) = made(&named());
         let key = key.serialize_pem();
         let check = |certificate: &str, key: &str, expected: &str| {
             let problem = parse(certificate.as_bytes(), key.as_bytes(), OffsetDateTime::now_utc()).unwrap_err();
@@ -272,7 +269,7 @@ mod tests {
             let mut params = named();
             params.not_before = now + Duration::days(begins);
             params.not_after = now + Duration::days(ends);
-            let (certificate, key) = made(params);
+            let (certificate, key) = made(&params);
             std::fs::write(&certificate_path, certificate).unwrap();
             std::fs::write(&key_path, key.serialize_pem()).unwrap();
             std::fs::set_permissions(&key_path, std::fs::Permissions::from_mode(mode)).unwrap();

@@ -7,10 +7,10 @@ use std::{
 
 use bytes::Bytes;
 use http::Request;
-use pierhead::server::Ending;
+use pierhead::server::exchange::Ending;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::rig::{Plan, Rig, everything, hasty, status, stuff, until};
+use crate::wire::rig::{Plan, Rig, everything, hasty, status, stuff, until};
 
 const MIB: u64 = 1 << 20;
 
@@ -61,10 +61,16 @@ async fn a_small_unread_body_costs_no_connection() {
 async fn an_unread_body_is_never_taken_for_a_request() {
     let rig = Rig::start(Plan { deadlines: hasty(), ..Plan::default() });
     let inner = "GET /panic HTTP/1.1\r\nHost: a\r\n\r\n";
-    let request = format!("PUT /deny HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{inner}GET /ok HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", inner.len());
+    let request = format!(
+        "PUT /deny HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{inner}GET /ok HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        inner.len()
+    );
     let answer = rig.say(request).await;
     assert!(answer.contains("denied") && answer.ends_with("\r\n\r\nok"), "{answer}");
-    let chunked = format!("PUT /deny HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{inner}\r\n0\r\n\r\n", inner.len());
+    let chunked = format!(
+        "PUT /deny HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{inner}\r\n0\r\n\r\n",
+        inner.len()
+    );
     assert!(rig.say(chunked).await.ends_with("denied"));
     assert_eq!(rig.probe.requests.load(SeqCst), 3);
 }
@@ -73,7 +79,10 @@ async fn an_unread_body_is_never_taken_for_a_request() {
 async fn a_handler_that_does_not_ask_is_not_sent_to() {
     let rig = Rig::start(Plan::default());
     let mut stream = rig.plain().await;
-    stream.write_all(format!("PUT /hold HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", 256 * MIB).as_bytes()).await.unwrap();
+    stream
+        .write_all(format!("PUT /hold HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", 256 * MIB).as_bytes())
+        .await
+        .unwrap();
     let taken = stuff(&mut stream, usize::try_from(64 * MIB).unwrap()).await as u64;
     assert!(taken < IN_FLIGHT, "{taken} bytes were taken");
 }
@@ -81,7 +90,8 @@ async fn a_handler_that_does_not_ask_is_not_sent_to() {
 #[tokio::test]
 async fn our_own_waiting_is_not_held_against_the_client() {
     let rig = Rig::start(Plan { deadlines: hasty(), ..Plan::default() });
-    let answer = rig.say("POST /doze/1500 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc").await;
+    let answer =
+        rig.say("POST /doze/1500 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc").await;
     assert!(status(&answer) == 200 && answer.ends_with("\r\n\r\n3"), "{answer}");
 }
 
@@ -89,7 +99,10 @@ async fn our_own_waiting_is_not_held_against_the_client() {
 async fn a_reader_that_is_slow_slows_the_source() {
     let rig = Rig::start(Plan::default());
     let mut stream = rig.plain().await;
-    stream.write_all(format!("GET /big/{} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 256 * MIB).as_bytes()).await.unwrap();
+    stream
+        .write_all(format!("GET /big/{} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 256 * MIB).as_bytes())
+        .await
+        .unwrap();
     until(&mut stream, "\r\n\r\n").await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     let produced = rig.probe.produced.load(SeqCst);
@@ -191,7 +204,12 @@ async fn a_body_that_fails_resets_its_http2_stream_only() {
 async fn head_keeps_the_length_and_sends_nothing() {
     let rig = Rig::start(Plan::secure());
     let mut stream = rig.secure(rig.client()).await.unwrap();
-    stream.write_all(b"HEAD /big/5000 HTTP/1.1\r\nHost: a\r\n\r\nGET /none HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+    stream
+        .write_all(
+            b"HEAD /big/5000 HTTP/1.1\r\nHost: a\r\n\r\nGET /none HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        )
+        .await
+        .unwrap();
     let answer = everything(&mut stream).await;
     let (first, second) = answer.split_once("\r\n\r\n").unwrap();
     assert!(first.to_lowercase().contains("content-length: 5000"), "{answer}");

@@ -4,7 +4,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use tokio::io::AsyncWriteExt;
 
-use super::rig::{PATIENCE, Plan, Rig, everything, hasty, status, until};
+use crate::wire::rig::{PATIENCE, Plan, Rig, everything, hasty, status, until};
 
 #[tokio::test]
 async fn odd_framing_is_refused_and_the_connection_closed() {

@@ -10,7 +10,11 @@ use async_trait::async_trait;
 use http::{HeaderMap, Request, StatusCode};
 use pierhead::{
     api::{self, Body, Reply},
-    server::{Address, Deadlines, Endpoint, Exchange, Handler, Limits, Observer, Server, Settings},
+    server::{
+        Deadlines, Endpoint, Handler, Limits, Server, Settings,
+        address::Address,
+        exchange::{Exchange, Observer},
+    },
 };
 use tokio::{
     io::AsyncWriteExt,
@@ -19,7 +23,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::rig::{PATIENCE, Plan, Rig, everything, status, until};
+use crate::wire::rig::{PATIENCE, Plan, Rig, everything, status, until};
 
 fn settings(address: Address) -> Settings {
     Settings {
@@ -123,14 +127,14 @@ async fn a_unix_socket_replaces_a_stale_one_and_is_removed() {
     let second = Server::bind(settings(address)).unwrap_err().to_string();
     assert!(second.contains("another process listens there"), "{second}");
     let (stop, stopped) = oneshot::channel::<()>();
-    let served = tokio::spawn(server.run(Arc::new(Peerless), Arc::new(Peerless), async {
+    let running = tokio::spawn(server.run(Arc::new(Peerless), Arc::new(Peerless), async {
         let _ = stopped.await;
     }));
     let mut stream = UnixStream::connect(&path).await.unwrap();
     stream.write_all(b"GET /ok HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
     assert_eq!(status(&everything(&mut stream).await), 200);
     stop.send(()).unwrap();
-    served.await.unwrap().unwrap();
+    running.await.unwrap().unwrap();
     assert!(!path.exists());
 
     std::fs::write(&path, "precious").unwrap();

@@ -16,7 +16,11 @@ use http::{HeaderMap, StatusCode};
 use pierhead::{
     api::{Body, Reply, Request, StreamError},
     clock::SystemClock,
-    server::{Address, Deadlines, Endpoint, Ending, Exchange, Handler, Limits, Observer, Server, Settings},
+    server::{
+        Deadlines, Endpoint, Handler, Limits, Server, Settings,
+        address::Address,
+        exchange::{Ending, Exchange, Observer},
+    },
     tls::{self, certificates::Certificates, development, pem},
 };
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
@@ -146,7 +150,7 @@ pub(super) struct Rig {
     pub(super) probe: Arc<Probe>,
     pub(super) certificates: Arc<Certificates>,
     stop: Option<oneshot::Sender<()>>,
-    served: JoinHandle<()>,
+    running: JoinHandle<()>,
     roots: RootCertStore,
     // Holds the certificate files.
     pub(super) directory: tempfile::TempDir,
@@ -174,8 +178,7 @@ impl Plan {
 
 pub(super) fn development_pair(directory: &std::path::Path) -> (pem::Pair, RootCertStore) {
     let paths = development::ensure(directory, &[], &SystemClock).unwrap();
-    let pair =
-        pem::load(&paths.certificate, &paths.key, pem::Strictness::Strict, OffsetDateTime::now_utc()).unwrap();
+    let pair = pem::load(&paths.certificate, &paths.key, pem::Strictness::Strict, OffsetDateTime::now_utc()).unwrap();
     let authority = std::fs::read(paths.authority).unwrap();
     let mut roots = RootCertStore::empty();
     for certificate in rustls_pemfile::certs(&mut authority.as_slice()) {
@@ -204,8 +207,8 @@ impl Rig {
         let run = server.run(Arc::new(Site(Arc::clone(&probe))), Arc::clone(&probe) as _, async {
             let _ = stopped.await;
         });
-        let served = tokio::spawn(async { run.await.unwrap() });
-        Self { address, probe, certificates, stop: Some(stop), served, roots, directory }
+        let running = tokio::spawn(async { run.await.unwrap() });
+        Self { address, probe, certificates, stop: Some(stop), running, roots, directory }
     }
 
     pub(super) fn stop(&mut self) {
@@ -214,7 +217,7 @@ impl Rig {
 
     /// Waits until the server has returned.
     pub(super) async fn ended(&mut self) {
-        timeout(PATIENCE, &mut self.served).await.expect("the server did not end").unwrap();
+        timeout(PATIENCE, &mut self.running).await.expect("the server did not end").unwrap();
     }
 
     pub(super) async fn plain(&self) -> TcpStream {

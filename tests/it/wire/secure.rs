@@ -9,7 +9,7 @@ use rustls::{
 };
 use tokio::io::AsyncWriteExt;
 
-use super::rig::{Plan, Rig, development_pair, everything, hasty, status};
+use crate::wire::rig::{Plan, Rig, development_pair, everything, hasty, status};
 
 const REQUEST: &[u8] = b"GET /ok HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
@@ -115,7 +115,8 @@ async fn clients_show_certificates_in_four_modes() {
     std::fs::write(&path, authority).unwrap();
     let check = async |mode, identity: Option<&Identity>, expected: bool| {
         let client = Some(client::Settings { mode, authorities: vec![path.clone()] });
-        let rig = Rig::start(Plan { tls: Some(tls::Settings { client, ..tls::Settings::default() }), ..Plan::default() });
+        let rig =
+            Rig::start(Plan { tls: Some(tls::Settings { client, ..tls::Settings::default() }), ..Plan::default() });
         let builder = ClientConfig::builder().with_root_certificates(development_pair(rig.directory.path()).1);
         let config = match identity {
             None => builder.with_no_client_auth(),
