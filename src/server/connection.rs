@@ -70,7 +70,11 @@ pub(super) async fn serve(context: Arc<Context>, socket: Socket, tls: Option<Arc
         return;
     };
     match protocol {
-        Protocol::Http2 => http2::serve(&context, stream, &connection).await,
+        Protocol::Http2 => {
+            // The connection closes with its stream, even while requests that it carried still run.
+            drop(socket);
+            http2::serve(&context, stream, &connection).await;
+        }
         Protocol::Http1 => match http1::serve(&context, stream, &allowance, &connection).await {
             Closing::Now => {}
             Closing::AfterAnswer => socket.linger(context.deadlines.linger).await,

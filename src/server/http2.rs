@@ -44,6 +44,10 @@ fn options(limits: &Limits) -> H2Options {
     options
 }
 
+/// A stream that the client resets no longer counts for the protocol's limit, but its request still runs. This many
+/// running requests for each allowed stream are a client that opens and resets to keep us busy (CVE-2023-44487).
+const RUNNING_PER_STREAM: usize = 2;
+
 /// Serves streams until the client leaves, is idle for too long or breaks the rules, or the server stops.
 pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, connection: &api::Connection) {
     let handshake = server::handshake(Box::new(stream), Some(options(&context.limits)));
@@ -55,6 +59,7 @@ pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, connection
     let mut streams = JoinSet::new();
     let mut refused = 0;
     let mut leaving = false;
+    let running_max = context.limits.streams as usize * RUNNING_PER_STREAM;
     loop {
         // The first GOAWAY lets requests that are under way be heard; h2 sends the final one when all have ended.
         let idle = if leaving { context.deadlines.linger } else { context.deadlines.idle };
@@ -67,6 +72,10 @@ pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, connection
             Some(_) = streams.join_next(), if !streams.is_empty() => {}
             accepted = HttpSession::from_h2_conn(&mut conn, Arc::clone(&digest)) => match accepted {
                 Ok(Some(H2Accept::Session(session))) => {
+                    if streams.len() >= running_max {
+                        debug!(peer = ?connection.peer, "an HTTP/2 client opened and reset too many streams");
+                        break;
+                    }
                     let (context, connection) = (Arc::clone(context), connection.clone());
                     streams.spawn(async move { request(&context, session, &connection).await });
                 }

@@ -2,6 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use http::{HeaderMap, Request};
 use tokio::io::AsyncWriteExt;
 
 use crate::wire::rig::{PATIENCE, Plan, Rig, everything, hasty, status, until};
@@ -9,7 +10,8 @@ use crate::wire::rig::{PATIENCE, Plan, Rig, everything, hasty, status, until};
 #[tokio::test]
 async fn odd_framing_is_refused_and_the_connection_closed() {
     let rig = Rig::start(Plan::default());
-    let many = (0..300).map(|index| format!("X-{index}: 1\r\n")).collect::<String>();
+    let many: Vec<_> = (0..300).map(|index| format!("X-{index}: 1\r\n")).collect();
+    let many = many.concat();
     let cases: &[(&str, String, u16)] = &[
         ("both lengths", "POST /count HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".into(), 400),
         ("no host", "GET / HTTP/1.1\r\n\r\n".into(), 400),
@@ -71,7 +73,8 @@ async fn an_upgrade_is_never_honoured_and_hides_nothing() {
 #[tokio::test]
 async fn pipelined_requests_are_answered_in_order() {
     let rig = Rig::start(Plan::default());
-    let mut requests: String = (0..200).map(|index| format!("GET /host/{index} HTTP/1.1\r\nHost: a\r\n\r\n")).collect();
+    let requests: Vec<_> = (0..200).map(|index| format!("GET /host/{index} HTTP/1.1\r\nHost: a\r\n\r\n")).collect();
+    let mut requests = requests.concat();
     requests.push_str("POST /count HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcGET /deny HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     let answer = rig.say(&requests).await;
     let found: Vec<_> = answer.lines().filter_map(|line| line.split("/host/").nth(1)?.split("HTTP").next()).collect();
@@ -108,4 +111,62 @@ async fn an_idle_connection_is_closed() {
     until(&mut stream, "\r\n\r\nok").await;
     assert_eq!(tokio::time::timeout(PATIENCE, everything(&mut stream)).await.unwrap(), "");
     assert_eq!(rig.say("").await, "");
+}
+
+#[tokio::test]
+async fn http2_requests_are_judged_alike() {
+    let rig = Rig::start(Plan::secure());
+    let mut client = rig.http2().await;
+    let long = format!("/{}", "x".repeat(9 << 10));
+    for (method, path, expect, expected) in [
+        ("GET", "/host", None, 200),
+        ("TRACE", "/host", None, 405),
+        ("GET", long.as_str(), None, 414),
+        ("GET", "/host", Some("bogus"), 417),
+    ] {
+        let mut headers = HeaderMap::new();
+        headers.extend(expect.map(|value| (http::header::EXPECT, value.parse().unwrap())));
+        let mut request = Request::builder().method(method).uri(format!("https://localhost{path}")).body(()).unwrap();
+        *request.headers_mut() = headers;
+        let answer = client.send_request(request, true).unwrap().0.await.unwrap();
+        assert_eq!(answer.status(), expected, "{method}");
+        let body = answer.into_body().data().await.unwrap().unwrap();
+        let part: &[u8] = if expected == 200 { b"Some(\"localhost\") /host" } else { b"{\"errors\":[" };
+        assert!(body.starts_with(part), "{body:?}");
+    }
+}
+
+#[tokio::test]
+async fn http2_resets_in_a_flood_end_the_connection_only() {
+    let rig = Rig::start(Plan::secure());
+    let mut client = rig.http2().await;
+    let flood = async {
+        for _ in 0..10_000 {
+            let Ok(mut ready) = client.clone().ready().await else { return true };
+            let request = Request::get("https://localhost/doze/10000").body(()).unwrap();
+            let Ok((_, mut stream)) = ready.send_request(request, true) else { return true };
+            // The request has to leave before it is taken back.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            stream.send_reset(h2::Reason::CANCEL);
+        }
+        false
+    };
+    assert!(tokio::time::timeout(PATIENCE, flood).await.unwrap(), "the flood was borne");
+    client = rig.http2().await;
+    let request = Request::get("https://localhost/ok").body(()).unwrap();
+    assert_eq!(client.send_request(request, true).unwrap().0.await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn an_idle_http2_connection_is_told_to_go() {
+    let rig = Rig::start(Plan { deadlines: hasty(), ..Plan::secure() });
+    let mut client = rig.http2().await;
+    let gone = async {
+        while client.clone().ready().await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.unwrap();
+    let request = Request::get("https://localhost/ok").body(()).unwrap();
+    assert!(client.send_request(request, true).is_err());
 }

@@ -79,7 +79,7 @@ impl Handler for Site {
     async fn handle(&self, mut request: Request) -> Reply {
         self.0.requests.fetch_add(1, Ordering::SeqCst);
         let path = request.uri.path().to_owned();
-        let (name, number) = path[1..].split_once('/').unwrap_or((&path[1..], "0"));
+        let (name, number) = path[1..].split_once('/').unwrap_or_else(|| (&path[1..], "0"));
         let number: u64 = number.parse().unwrap_or(0);
         match name {
             "deny" => text(StatusCode::UNAUTHORIZED, "denied"),
