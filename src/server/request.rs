@@ -63,6 +63,7 @@ enum Expectation {
 }
 
 pub(super) fn share(http: ServerSession, head: &Head) -> Shared {
+    // On HTTP/2 pingora's sessions send no interim answers; clients there go on by themselves after a moment.
     let waits = head.version == Version::HTTP_11 && head.headers.contains_key(header::EXPECT);
     let expectation = if waits { Expectation::Waiting } else { Expectation::None };
     Arc::new(Mutex::new(Session { http: Some(http), expectation, failure: None, pace: Pace::default() }))

@@ -125,6 +125,16 @@ async fn a_reader_that_stalls_is_cut() {
     stream.write_all(format!("GET /big/{} HTTP/1.1\r\nHost: a\r\n\r\n", 256 * MIB).as_bytes()).await.unwrap();
     rig.probe.until("the stalled reader's end", |probe| !probe.endings.lock().unwrap().is_empty()).await;
     assert_eq!(rig.probe.endings.lock().unwrap()[0].1, Ending::Disconnected);
+
+    let rig = Rig::start(Plan { deadlines: hasty(), ..Plan::secure() });
+    let mut client = rig.http2().await;
+    let request = Request::get(format!("https://localhost/big/{}", 256 * MIB)).body(()).unwrap();
+    let unread = client.send_request(request, true).unwrap().0.await.unwrap();
+    rig.probe.until("the stalled stream's end", |probe| !probe.endings.lock().unwrap().is_empty()).await;
+    assert_eq!(rig.probe.endings.lock().unwrap()[0].1, Ending::Disconnected);
+    // Its bytes fill the connection's window until they are given up.
+    drop(unread);
+    assert_eq!(http2_get(&mut client, "/ok").await, (200, 2));
 }
 
 #[tokio::test]
