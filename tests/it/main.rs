@@ -4,3 +4,4 @@ mod architecture;
 mod interleavings;
 mod store;
 mod tokens;
+mod wire;
