@@ -105,11 +105,6 @@ impl<'a> Field<'a> {
         self.node
     }
 
-    /// Whether somebody wrote it, in the file or in the environment.
-    pub(in crate::config) fn is_written(&self) -> bool {
-        self.node.origin != Origin::Default
-    }
-
     pub(in crate::config) fn key(&self) -> &str {
         &self.path
     }
@@ -149,10 +144,13 @@ impl<'a> Field<'a> {
         u64::try_from(nanoseconds).map(Duration::from_nanos).map_err(|_| self.fail("must not be negative"))
     }
 
-    /// A duration that is more than nothing.
+    /// A duration that somebody can wait for: `10` without a unit is ten nanoseconds, which nobody means.
     pub(in crate::config) fn timeout(&self) -> Result<Duration> {
         let duration = self.duration()?;
-        if duration.is_zero() { Err(self.fail("must be more than 0")) } else { Ok(duration) }
+        if duration < Duration::from_millis(1) {
+            return Err(self.fail("must be at least 1ms (a number without a unit is nanoseconds)"));
+        }
+        Ok(duration)
     }
 
     /// In bytes.
