@@ -57,10 +57,8 @@ pub struct Url(Uri);
 impl Url {
     /// Errors do not quote the text: it may hold a password.
     pub(in crate::config) fn read(field: &Field<'_>) -> Result<Self> {
-        let uri: Uri = field
-            .text()?
-            .parse()
-            .map_err(|_| field.fail("must be a URL such as https://registry.example.com"))?;
+        let uri: Uri =
+            field.text()?.parse().map_err(|_| field.fail("must be a URL such as https://registry.example.com"))?;
         let Some(authority) = uri.authority() else {
             return Err(field.fail("must be a whole URL such as https://registry.example.com"));
         };

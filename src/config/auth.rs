@@ -30,8 +30,7 @@ pub(in crate::config) const KEYS: &[Key] = &[
 ];
 
 /// Signatures that a token may carry.
-const ALGORITHMS: &[&str] =
-    &["EdDSA", "ES256", "ES384", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"];
+const ALGORITHMS: &[&str] = &["EdDSA", "ES256", "ES384", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"];
 
 /// Signatures that Distribution lists and that are refused here: symmetric ones have no safe key, and ES512 is not
 /// offered by the cryptography in use.
@@ -86,7 +85,9 @@ impl Auth {
                 let section = field.section()?;
                 Ok(Self::Htpasswd { realm: section.need_text("realm")?, path: section.need_text("path")?.into() })
             }
-            "silly" => Err(field.fail("lets any Authorization header pass and is not offered; write none to mean that")),
+            "silly" => {
+                Err(field.fail("lets any Authorization header pass and is not offered; write none to mean that"))
+            }
             _ => Err(field.fail("is not a method; write token, htpasswd or none")),
         }
     }
@@ -96,10 +97,7 @@ impl Token {
     fn read(section: &Section<'_>, warnings: &mut Vec<Warning>) -> Result<Self> {
         let (root_cert_bundle, jwks) = (section.path("rootcertbundle")?, section.path("jwks")?);
         if root_cert_bundle.is_none() && jwks.is_none() {
-            bail!(
-                "{}: auth.token needs a key to check tokens with: write rootcertbundle or jwks",
-                section.origin()
-            );
+            bail!("{}: auth.token needs a key to check tokens with: write rootcertbundle or jwks", section.origin());
         }
         let redirect = section.need("autoredirectpath")?;
         let path = redirect.text()?;

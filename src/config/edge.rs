@@ -14,12 +14,7 @@ pub(in crate::config) const KEYS: &[Key] = &[
     value("external_url"),
     section(
         "uploads",
-        &[
-            value("token_grace").or("1h"),
-            value("memory").or("64MiB"),
-            value("blob_size_max"),
-            value("open_max"),
-        ],
+        &[value("token_grace").or("1h"), value("memory").or("64MiB"), value("blob_size_max"), value("open_max")],
     )
     .always(),
     section(
@@ -80,10 +75,7 @@ pub struct Limits {
 /// Whether a development certificate is wanted.
 pub(in crate::config) enum Development<'a> {
     Off,
-    On {
-        switch: Field<'a>,
-        directory: PathBuf,
-    },
+    On { switch: Field<'a>, directory: PathBuf },
 }
 
 impl Edge {

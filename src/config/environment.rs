@@ -105,8 +105,10 @@ fn assign(node: &mut Node, shape: &Shape, elements: &[&str], spelling: Spelling,
             let spelling = if key.name == schema::OWN { Spelling::Joined } else { spelling };
             assign(entry(node, key.name, &value.origin)?, &key.shape, rest, spelling, value)
         }
-        Shape::Parameters(keys) => {
-            node.spread();
+        Shape::Parameters(keys) | Shape::Choice(keys) => {
+            if matches!(shape, Shape::Choice(_)) {
+                node.spread();
+            }
             let key = keys.iter().find(|key| key.name.eq_ignore_ascii_case(first));
             let name = key.map_or_else(|| existing(node, first), |key| key.name.to_owned());
             let shape = key.map_or(&Shape::Open, |key| &key.shape);
@@ -129,7 +131,11 @@ fn assign(node: &mut Node, shape: &Shape, elements: &[&str], spelling: Spelling,
 }
 
 /// The key that a name's first elements mean, and the elements behind it.
-fn field<'e>(keys: &'static [Key], elements: &'e [&'e str], spelling: Spelling) -> Option<(&'static Key, &'e [&'e str])> {
+fn field<'e>(
+    keys: &'static [Key],
+    elements: &'e [&'e str],
+    spelling: Spelling,
+) -> Option<(&'static Key, &'e [&'e str])> {
     let longest = match spelling {
         Spelling::Exact => 1,
         Spelling::Joined => elements.len(),
@@ -186,3 +192,241 @@ fn item<'n>(node: &'n mut Node, element: &str, origin: &Origin) -> Result<&'n mu
     Ok(&mut items[index])
 }
 
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::{Config, section::Section};
+
+    const BASE: &str = "version: 0.1\nstorage: {inmemory: {}}\nauth: none\n";
+
+    fn environment(variables: &[(&str, &str)]) -> Environment {
+        variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    /// The document after the overlay as JSON, and the names that were warned about.
+    fn overlaid(file: &str, variables: &[(&str, &str)]) -> Result<(serde_json::Value, Vec<String>)> {
+        let file = if file.is_empty() { "{}" } else { file };
+        let mut document = yaml::parse(file, &Origin::File { name: "f.yml".into(), line: 1 })?;
+        let mut warnings = Vec::new();
+        environment(variables).overlay(&mut document, &mut warnings)?;
+        let fields =
+            Section::document(&document)?.fields().map(|(name, field)| (name.to_owned(), field.untyped())).collect();
+        Ok((serde_json::Value::Object(fields), warnings.into_iter().map(|warning| warning.key).collect()))
+    }
+
+    /// `pointer` is a JSON pointer (RFC 6901) into the document.
+    #[track_caller]
+    fn check(file: &str, variables: &[(&str, &str)], pointer: &str, expected: serde_json::Value) {
+        let (document, warnings) = overlaid(file, variables).unwrap();
+        assert_eq!(document.pointer(pointer), Some(&expected), "{variables:?} over {file}: {document}");
+        assert!(warnings.is_empty(), "{warnings:?}");
+    }
+
+    #[test]
+    fn values_are_yaml_at_the_place_that_a_name_says() {
+        check("", &[("REGISTRY_LOG_LEVEL", "debug")], "/log/level", "debug".into());
+        check("log: {level: info}", &[("REGISTRY_LOG_LEVEL", "debug")], "/log/level", "debug".into());
+        check("", &[("REGISTRY_HTTP_RELATIVEURLS", "yes")], "/http/relativeurls", true.into());
+        check("", &[("REGISTRY_HTTP_ADDR", ":5000")], "/http/addr", ":5000".into());
+        check("", &[("REGISTRY_HTTP", "{addr: a, host: b}")], "/http/host", "b".into());
+        check("http: {host: h}", &[("REGISTRY_HTTP", "{addr: a}")], "/http", serde_json::json!({"addr": "a"}));
+        check("log: {level: info}", &[("REGISTRY_LOG_LEVEL", "")], "/log/level", serde_json::Value::Null);
+    }
+
+    #[test]
+    fn fields_with_a_name_of_their_own() {
+        check(
+            "",
+            &[("REGISTRY_NOTIFICATIONS_EVENTCONFIG_INCLUDEREFERENCES", "true")],
+            "/notifications/events/includereferences",
+            true.into(),
+        );
+        check("", &[("REGISTRY_HEALTH_FILECHECKERS_0_FILE", "/f")], "/health/file/0/file", "/f".into());
+        check("", &[("REGISTRY_HEALTH_HTTPCHECKERS_0_URI", "http://a")], "/health/http/0/uri", "http://a".into());
+        check("", &[("REGISTRY_HEALTH_TCPCHECKERS_0_ADDR", "a:1")], "/health/tcp/0/addr", "a:1".into());
+        check(
+            "log: {hooks: [{type: mail}]}",
+            &[("REGISTRY_LOG_HOOKS_0_MAILOPTIONS_FROM", "a@b")],
+            "/log/hooks/0/options/from",
+            "a@b".into(),
+        );
+        check(
+            "",
+            &[("REGISTRY_COMPATIBILITY_SCHEMA1_TRUSTKEY", "/k")],
+            "/compatibility/schema1/signingkeyfile",
+            "/k".into(),
+        );
+    }
+
+    #[test]
+    fn names_that_mean_nothing_are_warned_about() {
+        for name in [
+            "REGISTRY_NOSUCH",
+            "REGISTRY_",
+            "REGISTRY_HTTP_NOSUCH",
+            "REGISTRY_http_addr",
+            "REGISTRY_HEALTH_FILE_0_FILE",
+            "REGISTRY_NOTIFICATIONS_EVENTS_INCLUDEREFERENCES",
+            "REGISTRY_LOG_LEVEL_MORE",
+            "REGISTRY_EDGE_NOSUCH",
+        ] {
+            let (_, warnings) = overlaid("", &[(name, "x")]).unwrap();
+            assert_eq!(warnings, [name]);
+        }
+        let (_, warnings) = overlaid("", &[("REGISTRY_CONFIGURATION_PATH", "x"), ("PATH", "x")]).unwrap();
+        assert!(warnings.is_empty(), "{warnings:?}");
+    }
+
+    #[test]
+    fn maps_match_in_any_case_and_grow_in_small_letters() {
+        check("storage: {S3: {Bucket: a}}", &[("REGISTRY_STORAGE_S3_BUCKET", "b")], "/storage/S3/Bucket", "b".into());
+        check("storage: {s3: {}}", &[("REGISTRY_STORAGE_S3_REGION", "r")], "/storage/s3/region", "r".into());
+        check(
+            "",
+            &[("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", "/r")],
+            "/storage/filesystem/rootdirectory",
+            "/r".into(),
+        );
+        check(
+            "log: {fields: {Service: a}}",
+            &[("REGISTRY_LOG_FIELDS_SERVICE", "b")],
+            "/log/fields/Service",
+            "b".into(),
+        );
+        check("", &[("REGISTRY_AUTH_TOKEN_REALM", "https://r")], "/auth/token/realm", "https://r".into());
+        check("", &[("REGISTRY_AUTH", "none")], "/auth", "none".into());
+    }
+
+    #[test]
+    fn storage_is_replaced_whole_before_its_parameters() {
+        let file = "storage: {filesystem: {rootdirectory: /a}, delete: {enabled: true}}";
+        let variables = [("REGISTRY_STORAGE_S3_BUCKET", "b"), ("REGISTRY_STORAGE", "s3")];
+        check(file, &variables, "/storage", serde_json::json!({"s3": {"bucket": "b"}}));
+        check(
+            "storage: inmemory",
+            &[("REGISTRY_STORAGE_DELETE_ENABLED", "on")],
+            "/storage",
+            serde_json::json!({"inmemory": {}, "delete": {"enabled": true}}),
+        );
+    }
+
+    #[test]
+    fn lists_are_indexed_and_grow_by_one() {
+        let file = "http: {tls: {clientcas: [a, b]}}";
+        check(file, &[("REGISTRY_HTTP_TLS_CLIENTCAS_1", "c")], "/http/tls/clientcas", serde_json::json!(["a", "c"]));
+        check(
+            file,
+            &[("REGISTRY_HTTP_TLS_CLIENTCAS_2", "c")],
+            "/http/tls/clientcas",
+            serde_json::json!(["a", "b", "c"]),
+        );
+        check(file, &[("REGISTRY_HTTP_TLS_CLIENTCAS", "[x]")], "/http/tls/clientcas", serde_json::json!(["x"]));
+        check("", &[("REGISTRY_REDIS_ADDRS", "[h:6379]")], "/redis/addrs", serde_json::json!(["h:6379"]));
+        check(
+            "",
+            &[("REGISTRY_AUTH_TOKEN_SIGNINGALGORITHMS_0", "RS256")],
+            "/auth/token/signingalgorithms",
+            serde_json::json!(["RS256"]),
+        );
+        let error = overlaid(file, &[("REGISTRY_HTTP_TLS_CLIENTCAS_3", "c")]).unwrap_err();
+        assert_eq!(format!("{error:#}"), "REGISTRY_HTTP_TLS_CLIENTCAS_3: undefined index: 3, the list has 2 entries");
+        assert!(overlaid(file, &[("REGISTRY_HTTP_TLS_CLIENTCAS_X", "c")]).is_err());
+    }
+
+    #[test]
+    fn every_form_of_maintenance_works() {
+        for variables in [
+            &[("REGISTRY_STORAGE_MAINTENANCE_READONLY_ENABLED", "true")][..],
+            &[("REGISTRY_STORAGE_MAINTENANCE_READONLY", r#"{"enabled":true}"#)],
+            &[("REGISTRY_STORAGE_MAINTENANCE", "{readonly: {enabled: true}}")],
+        ] {
+            for file in
+                [BASE, "version: 0.1\nauth: none\nstorage: {inmemory: {}, maintenance: {readonly: {enabled: false}}}"]
+            {
+                let loaded = Config::parse(file, "f.yml", &environment(variables)).unwrap();
+                assert!(loaded.config.storage.read_only, "{variables:?}");
+            }
+        }
+        let age = environment(&[("REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_AGE", "48h")]);
+        let purging = Config::parse(BASE, "f.yml", &age).unwrap().config.storage.purging.unwrap();
+        assert_eq!(purging.age.as_secs(), 48 * 3600);
+        let off = environment(&[("REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_ENABLED", "false")]);
+        assert!(Config::parse(BASE, "f.yml", &off).unwrap().config.storage.purging.is_none());
+    }
+
+    #[test]
+    fn our_own_section_ignores_underscores() {
+        for name in ["REGISTRY_EDGE_UPLOADS_TOKEN_GRACE", "REGISTRY_EDGE_UPLOADS_TOKENGRACE"] {
+            check("", &[(name, "2h")], "/edge/uploads/token_grace", "2h".into());
+        }
+        check("", &[("REGISTRY_EDGE_EXTERNAL_URL", "https://a")], "/edge/external_url", "https://a".into());
+        check("", &[("REGISTRY_EDGE_STRICT", "true")], "/edge/strict", true.into());
+        let error = Config::parse(BASE, "f.yml", &environment(&[("REGISTRY_EDGE_UPLOADS", "{x: 1}")])).unwrap_err();
+        assert!(
+            error.to_string().starts_with("REGISTRY_EDGE_UPLOADS: edge.uploads.x: there is no such key"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_value_that_is_not_yaml_is_refused_without_being_quoted() {
+        let error = overlaid("", &[("REGISTRY_HTTP_SECRET", "canary: [")]).unwrap_err();
+        let text = format!("{error:#}");
+        assert!(text.starts_with("REGISTRY_HTTP_SECRET: ") && !text.contains("canary"), "{text}");
+        assert!(!format!("{:?}", environment(&[("REGISTRY_HTTP_SECRET", "canary")])).contains("canary"));
+    }
+
+    fn element() -> impl Strategy<Value = String> {
+        prop_oneof![
+            proptest::sample::select(vec![
+                "STORAGE",
+                "HTTP",
+                "TLS",
+                "LOG",
+                "HOOKS",
+                "EDGE",
+                "UPLOADS",
+                "AUTH",
+                "TOKEN",
+                "HEALTH",
+                "FILECHECKERS",
+                "HEADERS",
+                "CLIENTCAS",
+                "MIDDLEWARE",
+                "0",
+                "1",
+                "FILESYSTEM",
+                "CACHE",
+                "DATABASE",
+                "REDIS",
+                "",
+            ])
+            .prop_map(str::to_owned),
+            "[A-Za-z0-9.-]{0,6}",
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn no_environment_and_no_text_panics(
+            variables in prop::collection::vec((prop::collection::vec(element(), 1..6), "[ -~\\n]{0,24}"), 0..6),
+            text in "[ -~\\n]{0,80}",
+        ) {
+            let environment: Environment =
+                variables.into_iter().map(|(name, value)| (format!("REGISTRY_{}", name.join("_")), value)).collect();
+            let _ = Config::parse(BASE, "f.yml", &environment);
+            let _ = Config::parse(&text, "f.yml", &environment);
+        }
+
+        #[test]
+        fn no_structured_text_panics(
+            lines in prop::collection::vec(("[ ]{0,4}", "[a-z<*&?-]{1,3}", "(: |:|\n- | )", "[]a-z0-9{}\\[,:*&'\"|>! ]{0,8}"), 0..12),
+        ) {
+            let text: String = lines.into_iter().map(|(indent, key, colon, value)| format!("{indent}{key}{colon}{value}\n")).collect();
+            let _ = Config::parse(&text, "f.yml", &Environment::default());
+            let _ = Config::parse(&format!("{BASE}http:\n{text}"), "f.yml", &Environment::default());
+        }
+    }
+}

@@ -13,11 +13,8 @@ use crate::config::{
 };
 
 pub(in crate::config) const KEYS: &[Key] = &[
-    section(
-        "storagedriver",
-        &[value("enabled").or("false"), value("interval").or("10s"), value("threshold").or("0")],
-    )
-    .always(),
+    section("storagedriver", &[value("enabled").or("false"), value("interval").or("10s"), value("threshold").or("0")])
+        .always(),
     key(
         "file",
         Shape::List(&Shape::Section(&[value("file"), value("interval").or("10s"), value("threshold").or("0")])),

@@ -85,11 +85,7 @@ enum Net {
 
 impl Http {
     /// Reads `http` and what `edge` adds to it.
-    pub(in crate::config) fn read(
-        http: &Section<'_>,
-        edge: &Section<'_>,
-        warnings: &mut Vec<Warning>,
-    ) -> Result<Self> {
+    pub(in crate::config) fn read(http: &Section<'_>, edge: &Section<'_>, warnings: &mut Vec<Warning>) -> Result<Self> {
         let external_url = external_url(http, edge)?;
         let tls = Tls::read(http.section("tls")?.as_ref(), &edge::development(edge)?, warnings)?;
         if tls.is_none() {

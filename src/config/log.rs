@@ -47,15 +47,9 @@ impl Log {
     /// Reads `log`, and the older `loglevel` beside it.
     pub(in crate::config) fn read(document: &Section<'_>) -> Result<Self> {
         let log = document.need_section("log")?;
-        let levels = [
-            ("error", Level::Error),
-            ("warn", Level::Warn),
-            ("info", Level::Info),
-            ("debug", Level::Debug),
-        ];
+        let levels = [("error", Level::Error), ("warn", Level::Warn), ("info", Level::Info), ("debug", Level::Debug)];
         let level = log.find("level").or_else(|| document.find("loglevel"));
-        let formatters =
-            [("text", Formatter::Text), ("json", Formatter::Json), ("logstash", Formatter::Logstash)];
+        let formatters = [("text", Formatter::Text), ("json", Formatter::Json), ("logstash", Formatter::Logstash)];
         let fields = log.need_section("fields")?;
         Ok(Self {
             access_log: !log.need_section("accesslog")?.boolean("disabled")?,

@@ -17,8 +17,8 @@ pub mod catalog;
 pub mod edge;
 mod effective;
 pub mod environment;
-pub mod health;
 mod headers;
+pub mod health;
 pub mod http;
 mod inert;
 pub mod log;
@@ -27,6 +27,8 @@ mod scalar;
 mod schema;
 mod section;
 pub mod storage;
+#[cfg(test)]
+mod tests;
 pub mod tls;
 pub mod validation;
 mod yaml;

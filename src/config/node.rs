@@ -103,11 +103,8 @@ impl Node {
     pub(in crate::config) fn spread(&mut self) {
         if let Value::Scalar { text, .. } = &mut self.value {
             let word = std::mem::take(text);
-            let entries = if scalar::is_null(&word) {
-                Vec::new()
-            } else {
-                vec![(word, Self::empty_map(self.origin.clone()))]
-            };
+            let entries =
+                if scalar::is_null(&word) { Vec::new() } else { vec![(word, Self::empty_map(self.origin.clone()))] };
             self.value = Value::Map(entries);
         }
     }

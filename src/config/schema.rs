@@ -32,8 +32,10 @@ pub(in crate::config) enum Shape {
     Value,
     /// Exactly these keys.
     Section(&'static [Key]),
-    /// These keys, and others that somebody else may know; a bare word stands for a key without parameters.
+    /// These keys, and others that somebody else may know.
     Parameters(&'static [Key]),
+    /// The same; a bare word stands for the key of that name with nothing below it.
+    Choice(&'static [Key]),
     List(&'static Shape),
     /// Names of the operator's choice.
     Named(&'static Shape),
@@ -113,8 +115,8 @@ pub(in crate::config) const DOCUMENT: Shape = Shape::Section(&[
     value("version"),
     section("log", log::KEYS).always(),
     value("loglevel"),
-    parameters("storage", storage::KEYS).always(),
-    parameters("auth", auth::KEYS),
+    key("storage", Shape::Choice(storage::KEYS)).always(),
+    key("auth", Shape::Choice(auth::KEYS)),
     section("http", http::KEYS).always(),
     section("health", health::KEYS).always(),
     section("catalog", catalog::CATALOG_KEYS).always(),
@@ -154,7 +156,10 @@ pub(in crate::config) fn inspect(node: &Node, shape: &Shape, path: &str, warning
     for (name, child) in entries {
         let path = join(path, name);
         match shape {
-            Shape::Section(keys) | Shape::Parameters(keys) => match keys.iter().find(|key| key.name == name) {
+            Shape::Section(keys) | Shape::Parameters(keys) | Shape::Choice(keys) => match keys
+                .iter()
+                .find(|key| key.name == name)
+            {
                 Some(key) if key.effect == Effect::InForce => inspect(child, &key.shape, &path, warnings)?,
                 Some(_) if child.is_idle() => {}
                 Some(_) => warnings.push(Warning::at(child, &path, "is known, but does nothing in this version")),
@@ -174,8 +179,8 @@ pub(in crate::config) fn inspect(node: &Node, shape: &Shape, path: &str, warning
 /// Writes the default at every key in force that nobody has set; null is not set.
 pub(in crate::config) fn fill(node: &mut Node, shape: &Shape) {
     match shape {
-        Shape::Section(keys) | Shape::Parameters(keys) => {
-            if matches!(shape, Shape::Parameters(_)) {
+        Shape::Section(keys) | Shape::Parameters(keys) | Shape::Choice(keys) => {
+            if matches!(shape, Shape::Choice(_)) {
                 node.spread();
             }
             let Value::Map(entries) = &mut node.value else { return };
@@ -205,7 +210,7 @@ fn fill_key(entries: &mut Vec<(String, Node)>, key: &Key, parent: &Shape) {
     }
     if let Some((_, child)) = entries.iter_mut().find(|(name, _)| name == key.name) {
         // `filesystem:` with nothing below it names a driver, as `http:` with nothing below it says nothing.
-        if child.is_null() && matches!((parent, key.shape), (Shape::Parameters(_), Shape::Section(_))) {
+        if child.is_null() && matches!((parent, key.shape), (Shape::Choice(_), Shape::Parameters(_))) {
             child.spread();
         }
         fill(child, &key.shape);

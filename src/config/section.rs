@@ -47,8 +47,7 @@ impl<'a> Section<'a> {
     }
 
     pub(in crate::config) fn need(&self, name: &str) -> Result<Field<'a>> {
-        self.find(name)
-            .ok_or_else(|| anyhow!("{}: {} is required", self.origin, schema::join(&self.path, name)))
+        self.find(name).ok_or_else(|| anyhow!("{}: {} is required", self.origin, schema::join(&self.path, name)))
     }
 
     /// A text that is not empty, as an empty one means that nothing was set.
@@ -94,9 +93,7 @@ impl<'a> Section<'a> {
 
     /// Every key in the order written, null or not.
     pub(in crate::config) fn fields(&self) -> impl Iterator<Item = (&'a str, Field<'a>)> {
-        self.entries
-            .iter()
-            .map(|(name, node)| (name.as_str(), Field { path: schema::join(&self.path, name), node }))
+        self.entries.iter().map(|(name, node)| (name.as_str(), Field { path: schema::join(&self.path, name), node }))
     }
 }
 
@@ -139,8 +136,8 @@ impl<'a> Field<'a> {
 
     pub(in crate::config) fn duration(&self) -> Result<Duration> {
         let text = self.text()?;
-        let nanoseconds = scalar::duration(text)
-            .ok_or_else(|| self.fail("must be a duration such as 10s, 500ms or 1h30m"))?;
+        let nanoseconds =
+            scalar::duration(text).ok_or_else(|| self.fail("must be a duration such as 10s, 500ms or 1h30m"))?;
         u64::try_from(nanoseconds).map(Duration::from_nanos).map_err(|_| self.fail("must not be negative"))
     }
 
@@ -161,9 +158,7 @@ impl<'a> Field<'a> {
 
     pub(in crate::config) fn section(&self) -> Result<Section<'a>> {
         match &self.node.value {
-            Value::Map(entries) => {
-                Ok(Section { path: self.path.clone(), origin: &self.node.origin, entries })
-            }
+            Value::Map(entries) => Ok(Section { path: self.path.clone(), origin: &self.node.origin, entries }),
             _ => Err(self.fail("must be a section with keys of its own")),
         }
     }

@@ -11,18 +11,12 @@ use crate::config::{
 };
 
 pub(in crate::config) const KEYS: &[Key] = &[
-    parameters(
-        "filesystem",
-        &[value("rootdirectory").or("/var/lib/registry"), value("maxthreads").or("100")],
-    ),
+    parameters("filesystem", &[value("rootdirectory").or("/var/lib/registry"), value("maxthreads").or("100")]),
     parameters("inmemory", &[]),
     parameters("delete", &[value("enabled").or("false")]).always(),
     parameters("redirect", &[value("disable").or("false")]).always(),
-    parameters(
-        "cache",
-        &[value("blobdescriptor"), value("layerinfo"), value("blobdescriptorsize").or("10000")],
-    )
-    .always(),
+    parameters("cache", &[value("blobdescriptor"), value("layerinfo"), value("blobdescriptorsize").or("10000")])
+        .always(),
     parameters(
         "maintenance",
         &[
@@ -118,7 +112,8 @@ fn driver(storage: &Section<'_>) -> Result<Driver> {
         (None, _) => bail!("{}: storage names no driver; write filesystem or inmemory", storage.origin()),
         (Some(driver), []) => driver,
         (Some(_), _) => {
-            let names: Vec<_> = storage.fields().map(|(name, _)| name).filter(|name| !SETTINGS.contains(name)).collect();
+            let names: Vec<_> =
+                storage.fields().map(|(name, _)| name).filter(|name| !SETTINGS.contains(name)).collect();
             bail!("{}: storage takes one driver, not several: {}", storage.origin(), names.join(", "));
         }
     };
@@ -133,9 +128,9 @@ fn driver(storage: &Section<'_>) -> Result<Driver> {
 }
 
 fn filesystem(parameters: &Section<'_>) -> Result<Driver> {
-    let root = parameters.path("rootdirectory")?.ok_or_else(|| {
-        anyhow!("{}: storage.filesystem.rootdirectory must not be empty", parameters.origin())
-    })?;
+    let root = parameters
+        .path("rootdirectory")?
+        .ok_or_else(|| anyhow!("{}: storage.filesystem.rootdirectory must not be empty", parameters.origin()))?;
     let threads_max = usize_of(&parameters.need("maxthreads")?)?.max(THREADS_MIN);
     Ok(Driver::Filesystem { root, threads_max })
 }

@@ -33,8 +33,7 @@ const SUITES: &[&str] = &[
 ];
 
 /// TLS 1.3 suites, which are always offered.
-const SUITES_13: &[&str] =
-    &["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"];
+const SUITES_13: &[&str] = &["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"];
 
 /// Suites that Go knows by name and that are too weak to be offered: without forward secrecy, or not authenticated
 /// encryption.
@@ -71,14 +70,9 @@ pub struct Tls {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Identity {
     /// PEM files.
-    Files {
-        certificate: PathBuf,
-        key: PathBuf,
-    },
+    Files { certificate: PathBuf, key: PathBuf },
     /// A certificate for this machine alone, made below this directory if it is not there.
-    Development {
-        directory: PathBuf,
-    },
+    Development { directory: PathBuf },
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]

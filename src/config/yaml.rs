@@ -21,8 +21,7 @@ const DEPTH_MAX: usize = 64;
 /// # Errors
 /// A sentence that begins with the origin and line; it never quotes a value.
 pub(in crate::config) fn parse(text: &str, origin: &Origin) -> Result<Node> {
-    let mut reader =
-        Reader { parser: Parser::new_from_str(text), origin, anchors: HashMap::new(), budget: WEIGHT_MAX };
+    let mut reader = Reader { parser: Parser::new_from_str(text), origin, anchors: HashMap::new(), budget: WEIGHT_MAX };
     let mut document = None;
     loop {
         let (event, line) = reader.next()?;
@@ -125,8 +124,8 @@ impl<'text> Reader<'text> {
         let Some(mut node) = self.anchors.get(&anchor).cloned() else {
             bail!("{origin}: an alias stands inside the very value that it names");
         };
-        self.spend(&node, SpendOn::Copy)?;
         node.origin = origin.clone();
+        self.spend(&node, SpendOn::Copy)?;
         Ok(node)
     }
 
@@ -206,7 +205,7 @@ mod tests {
     fn check(text: &str, expected: Result<&str, &str>) {
         match (parse(text, &origin()), expected) {
             (Ok(node), Ok(expected)) => assert_eq!(show(&node), expected, "{text}"),
-            (Err(error), Err(expected)) => assert!(error.to_string().contains(expected), "{text}: {error}"),
+            (Err(error), Err(expected)) => assert!(error.to_string().contains(expected), "{text:.200}: {error}"),
             (Ok(node), Err(expected)) => panic!("{text}: read as {}, not refused with {expected}", show(&node)),
             (Err(error), Ok(_)) => panic!("{text}: {error}"),
         }
@@ -216,7 +215,10 @@ mod tests {
     fn documents() {
         check("", Ok(""));
         check("a: yes\nb: 'yes'\nc: !!str yes", Ok(r#"{a:yes,b:"yes",c:"yes"}"#));
-        check(r#"storage: {"filesystem":{"rootdirectory":"/a"},"n":[1,true]}"#, Ok(r#"{storage:{filesystem:{rootdirectory:"/a"},n:[1,true]}}"#));
+        check(
+            r#"storage: {"filesystem":{"rootdirectory":"/a"},"n":[1,true]}"#,
+            Ok(r#"{storage:{filesystem:{rootdirectory:"/a"},n:[1,true]}}"#),
+        );
         check("a: [1, {b: c}]\n---\nd: e\n", Err("f.yml:3: only one document"));
         check("a: b\n c: d", Err("f.yml:2"));
         check("? [a]\n: b", Err("a key must be one word"));
