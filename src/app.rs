@@ -8,6 +8,6 @@ use crate::config::Loaded;
 ///
 /// # Errors
 /// What keeps it from starting.
-pub fn serve(loaded: Loaded) -> Result<()> {
+pub fn serve(loaded: &Loaded) -> Result<()> {
     bail!("cannot listen on {:?}: this build has no server", loaded.config.http.listen)
 }

@@ -8,7 +8,7 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 
 mod check;
@@ -42,7 +42,7 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct Configuration {
-    /// The configuration file; by default what REGISTRY_CONFIGURATION_PATH names
+    /// The configuration file; by default what `REGISTRY_CONFIGURATION_PATH` names
     config: Option<PathBuf>,
 }
 
@@ -68,13 +68,10 @@ impl Configuration {
     fn located(self) -> Result<(PathBuf, Environment)> {
         let environment = Environment::of_process()?;
         let path = self.config.or_else(|| environment.configuration_path().map(PathBuf::from));
-        match path {
-            Some(path) => Ok((path, environment)),
-            None => {
-                let usage = Arguments::command().render_usage();
-                Err(anyhow::anyhow!("configuration path unspecified\n{usage}"))
-            }
-        }
+        let Some(path) = path else {
+            bail!("configuration path unspecified\n{}", Arguments::command().render_usage());
+        };
+        Ok((path, environment))
     }
 }
 

@@ -10,6 +10,6 @@ use crate::{
 };
 
 pub(in crate::cli) fn run(path: &Path, environment: &Environment) -> Result<ExitCode> {
-    app::serve(Config::load(path, environment)?)?;
+    app::serve(&Config::load(path, environment)?)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -218,7 +218,8 @@ mod tests {
 
     /// `pointer` is a JSON pointer (RFC 6901) into the document.
     #[track_caller]
-    fn check(file: &str, variables: &[(&str, &str)], pointer: &str, expected: serde_json::Value) {
+    fn check(file: &str, variables: &[(&str, &str)], pointer: &str, expected: impl Into<serde_json::Value>) {
+        let expected = expected.into();
         let (document, warnings) = overlaid(file, variables).unwrap();
         assert_eq!(document.pointer(pointer), Some(&expected), "{variables:?} over {file}: {document}");
         assert!(warnings.is_empty(), "{warnings:?}");
@@ -226,11 +227,11 @@ mod tests {
 
     #[test]
     fn values_are_yaml_at_the_place_that_a_name_says() {
-        check("", &[("REGISTRY_LOG_LEVEL", "debug")], "/log/level", "debug".into());
-        check("log: {level: info}", &[("REGISTRY_LOG_LEVEL", "debug")], "/log/level", "debug".into());
-        check("", &[("REGISTRY_HTTP_RELATIVEURLS", "yes")], "/http/relativeurls", true.into());
-        check("", &[("REGISTRY_HTTP_ADDR", ":5000")], "/http/addr", ":5000".into());
-        check("", &[("REGISTRY_HTTP", "{addr: a, host: b}")], "/http/host", "b".into());
+        check("", &[("REGISTRY_LOG_LEVEL", "debug")], "/log/level", "debug");
+        check("log: {level: info}", &[("REGISTRY_LOG_LEVEL", "debug")], "/log/level", "debug");
+        check("", &[("REGISTRY_HTTP_RELATIVEURLS", "yes")], "/http/relativeurls", true);
+        check("", &[("REGISTRY_HTTP_ADDR", ":5000")], "/http/addr", ":5000");
+        check("", &[("REGISTRY_HTTP", "{addr: a, host: b}")], "/http/host", "b");
         check("http: {host: h}", &[("REGISTRY_HTTP", "{addr: a}")], "/http", serde_json::json!({"addr": "a"}));
         check("log: {level: info}", &[("REGISTRY_LOG_LEVEL", "")], "/log/level", serde_json::Value::Null);
     }
@@ -241,23 +242,18 @@ mod tests {
             "",
             &[("REGISTRY_NOTIFICATIONS_EVENTCONFIG_INCLUDEREFERENCES", "true")],
             "/notifications/events/includereferences",
-            true.into(),
+            true,
         );
-        check("", &[("REGISTRY_HEALTH_FILECHECKERS_0_FILE", "/f")], "/health/file/0/file", "/f".into());
-        check("", &[("REGISTRY_HEALTH_HTTPCHECKERS_0_URI", "http://a")], "/health/http/0/uri", "http://a".into());
-        check("", &[("REGISTRY_HEALTH_TCPCHECKERS_0_ADDR", "a:1")], "/health/tcp/0/addr", "a:1".into());
+        check("", &[("REGISTRY_HEALTH_FILECHECKERS_0_FILE", "/f")], "/health/file/0/file", "/f");
+        check("", &[("REGISTRY_HEALTH_HTTPCHECKERS_0_URI", "http://a")], "/health/http/0/uri", "http://a");
+        check("", &[("REGISTRY_HEALTH_TCPCHECKERS_0_ADDR", "a:1")], "/health/tcp/0/addr", "a:1");
         check(
             "log: {hooks: [{type: mail}]}",
             &[("REGISTRY_LOG_HOOKS_0_MAILOPTIONS_FROM", "a@b")],
             "/log/hooks/0/options/from",
-            "a@b".into(),
+            "a@b",
         );
-        check(
-            "",
-            &[("REGISTRY_COMPATIBILITY_SCHEMA1_TRUSTKEY", "/k")],
-            "/compatibility/schema1/signingkeyfile",
-            "/k".into(),
-        );
+        check("", &[("REGISTRY_COMPATIBILITY_SCHEMA1_TRUSTKEY", "/k")], "/compatibility/schema1/signingkeyfile", "/k");
     }
 
     #[test]
@@ -281,22 +277,12 @@ mod tests {
 
     #[test]
     fn maps_match_in_any_case_and_grow_in_small_letters() {
-        check("storage: {S3: {Bucket: a}}", &[("REGISTRY_STORAGE_S3_BUCKET", "b")], "/storage/S3/Bucket", "b".into());
-        check("storage: {s3: {}}", &[("REGISTRY_STORAGE_S3_REGION", "r")], "/storage/s3/region", "r".into());
-        check(
-            "",
-            &[("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", "/r")],
-            "/storage/filesystem/rootdirectory",
-            "/r".into(),
-        );
-        check(
-            "log: {fields: {Service: a}}",
-            &[("REGISTRY_LOG_FIELDS_SERVICE", "b")],
-            "/log/fields/Service",
-            "b".into(),
-        );
-        check("", &[("REGISTRY_AUTH_TOKEN_REALM", "https://r")], "/auth/token/realm", "https://r".into());
-        check("", &[("REGISTRY_AUTH", "none")], "/auth", "none".into());
+        check("storage: {S3: {Bucket: a}}", &[("REGISTRY_STORAGE_S3_BUCKET", "b")], "/storage/S3/Bucket", "b");
+        check("storage: {s3: {}}", &[("REGISTRY_STORAGE_S3_REGION", "r")], "/storage/s3/region", "r");
+        check("", &[("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", "/r")], "/storage/filesystem/rootdirectory", "/r");
+        check("log: {fields: {Service: a}}", &[("REGISTRY_LOG_FIELDS_SERVICE", "b")], "/log/fields/Service", "b");
+        check("", &[("REGISTRY_AUTH_TOKEN_REALM", "https://r")], "/auth/token/realm", "https://r");
+        check("", &[("REGISTRY_AUTH", "none")], "/auth", "none");
     }
 
     #[test]
@@ -359,10 +345,10 @@ mod tests {
     #[test]
     fn our_own_section_ignores_underscores() {
         for name in ["REGISTRY_EDGE_UPLOADS_TOKEN_GRACE", "REGISTRY_EDGE_UPLOADS_TOKENGRACE"] {
-            check("", &[(name, "2h")], "/edge/uploads/token_grace", "2h".into());
+            check("", &[(name, "2h")], "/edge/uploads/token_grace", "2h");
         }
-        check("", &[("REGISTRY_EDGE_EXTERNAL_URL", "https://a")], "/edge/external_url", "https://a".into());
-        check("", &[("REGISTRY_EDGE_STRICT", "true")], "/edge/strict", true.into());
+        check("", &[("REGISTRY_EDGE_EXTERNAL_URL", "https://a")], "/edge/external_url", "https://a");
+        check("", &[("REGISTRY_EDGE_STRICT", "true")], "/edge/strict", true);
         let error = Config::parse(BASE, "f.yml", &environment(&[("REGISTRY_EDGE_UPLOADS", "{x: 1}")])).unwrap_err();
         assert!(
             error.to_string().starts_with("REGISTRY_EDGE_UPLOADS: edge.uploads.x: there is no such key"),
@@ -424,7 +410,7 @@ mod tests {
         fn no_structured_text_panics(
             lines in prop::collection::vec(("[ ]{0,4}", "[a-z<*&?-]{1,3}", "(: |:|\n- | )", "[]a-z0-9{}\\[,:*&'\"|>! ]{0,8}"), 0..12),
         ) {
-            let text: String = lines.into_iter().map(|(indent, key, colon, value)| format!("{indent}{key}{colon}{value}\n")).collect();
+            let text: String = lines.into_iter().map(|(indent, key, colon, value)| [&indent[..], &key, &colon, &value, "\n"].concat()).collect();
             let _ = Config::parse(&text, "f.yml", &Environment::default());
             let _ = Config::parse(&format!("{BASE}http:\n{text}"), "f.yml", &Environment::default());
         }

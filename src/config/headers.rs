@@ -20,7 +20,7 @@ pub(in crate::config) enum Sensitivity {
 pub(in crate::config) fn read(field: Option<&Field<'_>>, sensitivity: Sensitivity) -> Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     let section: Option<Section<'_>> = field.map(Field::section).transpose()?;
-    for (name, field) in section.iter().flat_map(|section| section.fields()) {
+    for (name, field) in section.iter().flat_map(Section::fields) {
         let header = HeaderName::try_from(name).map_err(|_| field.fail("is not a name that a header can have"))?;
         let values = match &field.node().value {
             Value::List(_) => field.list()?,

@@ -36,9 +36,9 @@ pub(in crate::config) enum Shape {
     Parameters(&'static [Key]),
     /// The same; a bare word stands for the key of that name with nothing below it.
     Choice(&'static [Key]),
-    List(&'static Shape),
+    List(&'static Self),
     /// Names of the operator's choice.
-    Named(&'static Shape),
+    Named(&'static Self),
     /// Anything.
     Open,
 }
@@ -190,7 +190,9 @@ pub(in crate::config) fn fill(node: &mut Node, shape: &Shape) {
         }
         Shape::List(shape) => {
             if let Value::List(items) = &mut node.value {
-                items.iter_mut().for_each(|item| fill(item, shape));
+                for item in items {
+                    fill(item, shape);
+                }
             }
         }
         Shape::Named(_) | Shape::Value | Shape::Open => {}

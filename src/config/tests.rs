@@ -24,13 +24,13 @@ fn parse(text: &str) -> Result<Loaded> {
 /// `BASE` with one section more, or another in its place.
 fn with(section: &str) -> String {
     let name = section.split(':').next().unwrap_or_default();
-    let mut kept: String =
-        BASE.lines().filter(|line| !line.starts_with(name)).map(|line| format!("{line}\n")).collect();
+    let mut kept: String = BASE.lines().filter(|line| !line.starts_with(name)).flat_map(|line| [line, "\n"]).collect();
     kept.push_str(section);
     kept
 }
 
 #[track_caller]
+#[expect(clippy::needless_pass_by_value, reason = "a table reads better without references")]
 fn check<T: Debug + PartialEq>(section: &str, read: impl Fn(&Config) -> T, expected: T) {
     let loaded = parse(&with(section)).unwrap_or_else(|error| panic!("{section}: {error:#}"));
     assert_eq!(read(&loaded.config), expected, "{section}");
@@ -58,7 +58,7 @@ fn the_least_is_valid_and_quiet() {
     let config = loaded.config;
     assert_eq!(config.storage.driver, Driver::Memory);
     assert!(!config.storage.delete && config.storage.redirect && !config.storage.read_only);
-    assert_eq!(config.storage.purging.map(|purging| purging.age), Some(Duration::from_secs(168 * 3600)));
+    assert_eq!(config.storage.purging.map(|purging| purging.age), Some(Duration::from_hours(168)));
     assert_eq!(config.http.prefix, "/");
     assert!(config.http.relative_urls && config.http.http2);
     assert_eq!(config.edge.uploads.memory, 64 << 20);

@@ -16,23 +16,23 @@ fn pierhead(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
         .env_clear()
         .envs(environment.iter().copied())
         .output()
-        .unwrap()
+        .expect("the binary runs")
 }
 
 fn written(content: impl AsRef<[u8]>) -> (tempfile::TempDir, String) {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().expect("a directory can be made");
     let path = directory.path().join("config.yml");
-    fs::write(&path, content).unwrap();
-    let path = path.to_str().unwrap().to_owned();
+    fs::write(&path, content).expect("a file can be written");
+    let path = path.display().to_string();
     (directory, path)
 }
 
 fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
+    String::from_utf8(output.stdout.clone()).expect("it prints UTF-8")
 }
 
 fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
+    String::from_utf8(output.stderr.clone()).expect("it prints UTF-8")
 }
 
 /// `check` on this content ends with code 1 within a second, and with this in its one error.
@@ -107,7 +107,7 @@ fn hostile_files_end_within_a_second() {
     let mut laughs = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
     for level in 1..30 {
         let aliases = vec![format!("*a{}", level - 1); 10].join(",");
-        laughs.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
+        laughs += &format!("a{level}: &a{level} [{aliases}]\n");
     }
     refused(&laughs, "the aliases up to here grow past");
     refused("a: &a {b: *a}", "config.yml:1: an alias stands inside");
