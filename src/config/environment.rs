@@ -194,7 +194,7 @@ fn item<'n>(node: &'n mut Node, element: &str, origin: &Origin) -> Result<&'n mu
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use proptest::{collection, prop_oneof, proptest, sample, strategy::Strategy};
 
     use super::*;
     use crate::config::{Config, section::Section};
@@ -366,7 +366,7 @@ mod tests {
 
     fn element() -> impl Strategy<Value = String> {
         prop_oneof![
-            proptest::sample::select(vec![
+            sample::select(vec![
                 "STORAGE",
                 "HTTP",
                 "TLS",
@@ -397,7 +397,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_environment_and_no_text_panics(
-            variables in prop::collection::vec((prop::collection::vec(element(), 1..6), "[ -~\\n]{0,24}"), 0..6),
+            variables in collection::vec((collection::vec(element(), 1..6), "[ -~\\n]{0,24}"), 0..6),
             text in "[ -~\\n]{0,80}",
         ) {
             let environment: Environment =
@@ -408,7 +408,7 @@ mod tests {
 
         #[test]
         fn no_structured_text_panics(
-            lines in prop::collection::vec(("[ ]{0,4}", "[a-z<*&?-]{1,3}", "(: |:|\n- | )", "[]a-z0-9{}\\[,:*&'\"|>! ]{0,8}"), 0..12),
+            lines in collection::vec(("[ ]{0,4}", "[a-z<*&?-]{1,3}", "(: |:|\n- | )", "[]a-z0-9{}\\[,:*&'\"|>! ]{0,8}"), 0..12),
         ) {
             let text: String = lines.into_iter().map(|(indent, key, colon, value)| [&indent[..], &key, &colon, &value, "\n"].concat()).collect();
             let _ = Config::parse(&text, "f.yml", &Environment::default());

@@ -70,6 +70,17 @@ pub enum Listen {
     Unix(PathBuf),
 }
 
+impl Listen {
+    /// Whether only this machine reaches it, such as a proxy that has ended TLS.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.is_loopback(),
+            Self::Unix(_) => true,
+        }
+    }
+}
+
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Debug {
     pub address: Address,
@@ -88,12 +99,13 @@ impl Http {
     pub(in crate::config) fn read(http: &Section<'_>, edge: &Section<'_>, warnings: &mut Vec<Warning>) -> Result<Self> {
         let external_url = external_url(http, edge)?;
         let tls = Tls::read(http.section("tls")?.as_ref(), &edge::development(edge)?, warnings)?;
-        if tls.is_none() {
+        let listen = listen(http)?;
+        if tls.is_none() && !listen.is_local() {
             let text = "is not set: tokens, passwords and images travel unencrypted from here";
             warnings.push(Warning { key: "http.tls".to_owned(), text: text.to_owned() });
         }
         Ok(Self {
-            listen: listen(http)?,
+            listen,
             relative_urls: http.boolean("relativeurls")? && external_url.is_none(),
             external_url,
             prefix: prefix(&http.need("prefix")?)?,

@@ -1,6 +1,6 @@
 //! The configuration file and the environment over it, read once into plain data.
 //!
-//! The way of a file: text, within bounds ([`yaml`](self)) → a document of nodes that know their lines → `REGISTRY_*`
+//! The way of a file: text, within bounds → a document of nodes that know their lines → `REGISTRY_*`
 //! variables laid over it → a look for keys that are unknown or do nothing → defaults filled in → one typed struct for
 //! each section. The file is what CNCF Distribution 2.8 and 3 and GitLab read, unchanged; what is ours alone stands in
 //! `edge`.

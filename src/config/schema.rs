@@ -163,7 +163,7 @@ pub(in crate::config) fn inspect(node: &Node, shape: &Shape, path: &str, warning
                 Some(key) if key.effect == Effect::InForce => inspect(child, &key.shape, &path, warnings)?,
                 Some(_) if child.is_idle() => {}
                 Some(_) => warnings.push(Warning::at(child, &path, "is known, but does nothing in this version")),
-                None if path.starts_with(OWN) => {
+                None if path.split('.').next() == Some(OWN) => {
                     let known: Vec<_> = keys.iter().map(|key| key.name).collect();
                     bail!("{}: {path}: there is no such key; this section knows {}", child.origin, known.join(", "));
                 }

@@ -136,10 +136,21 @@ fn identity(tls: Option<&Section<'_>>, development: &Development<'_>) -> Result<
         (None, None, Development::On { directory, .. }) => {
             Ok(Some(Identity::Development { directory: directory.clone() }))
         }
-        (None, None, Development::Off) => match tls.and_then(|tls| tls.find("clientcas")) {
-            Some(roots) => Err(roots.fail("is set, but without a certificate there is no TLS to ask clients in")),
-            None => Ok(None),
-        },
+        (None, None, Development::Off) => no_tls(tls).map(|()| None),
+    }
+}
+
+/// Without a certificate we speak plain HTTP, unless something shows that TLS was meant.
+fn no_tls(tls: Option<&Section<'_>>) -> Result<()> {
+    let written = |name| tls.and_then(|tls| tls.find(name)).filter(|field| !field.node().is_idle());
+    if let Some(field) = written("clientcas") {
+        return Err(field.fail("is set, but without a certificate there is no TLS to ask clients in"));
+    }
+    match written("letsencrypt") {
+        Some(field) => Err(field.fail(
+            "is not in this version: without http.tls.certificate and http.tls.key everything would be unencrypted",
+        )),
+        None => Ok(()),
     }
 }
 

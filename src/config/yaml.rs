@@ -242,7 +242,7 @@ mod tests {
         let mut laughs = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
         for level in 1..12 {
             let list = vec![format!("*a{}", level - 1); 10].join(",");
-            laughs += &format!("a{level}: &a{level} [{list}]\n");
+            laughs = format!("{laughs}a{level}: &a{level} [{list}]\n");
         }
         check(&laughs, Err("the aliases up to here grow past"));
         let long = format!("a: &a {}\nb: [{}]", "x".repeat(100_000), vec!["*a"; 10_000].join(","));
