@@ -1,3 +1,9 @@
 //! Everything that is tested from outside: one binary, one file per subject.
 
 mod architecture;
+mod registry_blobs;
+mod registry_format;
+mod registry_lists;
+mod registry_manifests;
+mod registry_referrers;
+mod registry_tree;
