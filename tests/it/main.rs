@@ -1,6 +1,7 @@
 //! Everything that is tested from outside: one binary, one file per subject.
 
 mod architecture;
+mod dropin_layout;
 mod registry_blobs;
 mod registry_format;
 mod registry_lists;
