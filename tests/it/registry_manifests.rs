@@ -9,6 +9,7 @@ use pierhead::{
     registry::{
         error::Error,
         manifests::validation::{Children, Rules, Urls, Validation},
+        page::Window,
     },
     store::error::Kind,
 };
@@ -209,4 +210,26 @@ async fn old_schema_1_manifests_are_told_apart_from_missing_ones() {
     fixture.tree.write(&revision(&fixture.name, &digest), digest.to_string());
     invalid(fixture.get(&digest.to_string()).await, "Schema 1 manifest not supported");
     invalid(fixture.put("t", text).await, "Schema 1 manifest not supported");
+}
+
+/// Requests are served on whatever thread is free.
+#[tokio::test]
+async fn operations_may_move_between_threads() {
+    fn movable<T>(operation: impl Future<Output = T> + Send) -> impl Future<Output = T> + Send {
+        operation
+    }
+    let fixture = Fixture::new().await;
+    let accepted = fixture.image("t", "a").await;
+    let (registry, name) = (&fixture.registry, &fixture.name);
+    let window = Window { after: None, limit: 1 };
+    let layer = sha256("layer a");
+    movable(registry.catalog().list(&window)).await.unwrap();
+    movable(registry.tags(name).list(&window)).await.unwrap();
+    movable(registry.referrers(name).list(&layer, None, &window)).await.unwrap();
+    let blob = movable(registry.blobs(name).stat(&layer)).await.unwrap();
+    movable(registry.blobs(name).open(&blob, None)).await.unwrap();
+    movable(registry.blobs(name).mount(&layer, name)).await.unwrap();
+    movable(fixture.put("u", "{}")).await.unwrap_err();
+    movable(fixture.get("t")).await.unwrap();
+    movable(registry.manifests(name).delete(&accepted.digest)).await.unwrap();
 }

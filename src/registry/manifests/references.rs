@@ -7,6 +7,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use crate::{
     oci::{
         descriptor::Descriptor,
+        digest::Digest,
         manifest::Manifest,
         media_type::{Kind, is_foreign_layer},
     },
@@ -22,10 +23,32 @@ use crate::{
 /// Most references looked up at once.
 const LOOKUPS: usize = 16;
 
-/// How a lookup went: the stored size, if the content is there.
-struct Found<'a> {
-    reference: &'a Descriptor,
-    size: Option<u64>,
+/// Something that must be in the repository.
+struct Needed {
+    digest: Digest,
+    /// As the manifest says, in bytes.
+    size: u64,
+    place: Place,
+}
+
+/// As what the repository must hold it.
+#[derive(Clone, Copy)]
+enum Place {
+    Blob,
+    Manifest,
+    /// Children of an index that are no manifests by their type, as build caches name layers, may be blobs.
+    Either,
+}
+
+impl Needed {
+    fn new(descriptor: &Descriptor, place: Place) -> Self {
+        Self { digest: descriptor.digest.clone(), size: descriptor.size, place }
+    }
+
+    fn child(descriptor: &Descriptor) -> Self {
+        let is_manifest = Kind::of(&descriptor.media_type).is_some();
+        Self::new(descriptor, if is_manifest { Place::Manifest } else { Place::Either })
+    }
 }
 
 impl Manifests<'_> {
@@ -37,47 +60,44 @@ impl Manifests<'_> {
     pub(super) async fn check_references(&self, manifest: &Manifest) -> Result<(), Error> {
         let Validation::On(rules) = &self.registry.settings.validation else { return Ok(()) };
         check_urls(manifest, rules)?;
-        let mut seen = HashSet::new();
-        let needed = manifest.blobs().filter(|blob| blob.urls.is_empty() || !is_foreign_layer(&blob.media_type));
-        let children = manifest.children().iter().filter(|child| rules.children.must_exist(child));
-        let needed: Vec<&Descriptor> =
-            needed.chain(children).filter(|reference| seen.insert((&reference.digest, reference.size))).collect();
-
-        let is_index = matches!(manifest.kind(), Kind::DockerList | Kind::OciIndex);
-        let lookups = needed.into_iter().map(|reference| async move {
-            let size = if is_index { self.child_size(reference).await? } else { self.blob_size(reference).await? };
-            Ok::<_, Error>(Found { reference, size })
+        let lookups = needed(manifest, rules).into_iter().map(|needed| async move {
+            let size = self.size_of(&needed).await?;
+            Ok::<_, Error>((needed, size))
         });
-        let found: Vec<Found<'_>> = stream::iter(lookups).buffered(LOOKUPS).try_collect().await?;
-        judge(&found)
+        let found: Vec<(Needed, Option<u64>)> = stream::iter(lookups).buffered(LOOKUPS).try_collect().await?;
+        judge(found)
     }
 
-    async fn blob_size(&self, reference: &Descriptor) -> Result<Option<u64>, Error> {
-        self.registry.blobs(self.repository).size_now(&reference.digest).await
-    }
-
-    /// Children are manifests; of other types (build caches name layers in an index) they may be blobs.
-    async fn child_size(&self, reference: &Descriptor) -> Result<Option<u64>, Error> {
-        if self.registry.revision(self.repository, &reference.digest).await? {
-            return Ok(self.registry.content_size_now(&reference.digest).await?);
-        }
-        match Kind::of(&reference.media_type) {
-            Some(_) => Ok(None),
-            None => self.blob_size(reference).await,
+    async fn size_of(&self, needed: &Needed) -> Result<Option<u64>, Error> {
+        let blob = || self.registry.blobs(self.repository);
+        match needed.place {
+            Place::Blob => blob().size_now(&needed.digest).await,
+            Place::Manifest | Place::Either if self.registry.revision(self.repository, &needed.digest).await? => {
+                Ok(self.registry.content_size_now(&needed.digest).await?)
+            }
+            Place::Manifest => Ok(None),
+            Place::Either => blob().size_now(&needed.digest).await,
         }
     }
 }
 
-fn judge(found: &[Found<'_>]) -> Result<(), Error> {
+/// What must be in the repository, each once: all blobs but those that lie elsewhere, and the children of an index
+/// for the platforms that matter.
+fn needed(manifest: &Manifest, rules: &Rules) -> Vec<Needed> {
+    let here = |blob: &&Descriptor| blob.urls.is_empty() || !is_foreign_layer(&blob.media_type);
+    let blobs = manifest.blobs().filter(here).map(|blob| Needed::new(blob, Place::Blob));
+    let children = manifest.children().iter().filter(|child| rules.children.must_exist(child)).map(Needed::child);
+    let mut seen = HashSet::new();
+    blobs.chain(children).filter(|needed| seen.insert((needed.digest.clone(), needed.size))).collect()
+}
+
+fn judge(found: Vec<(Needed, Option<u64>)>) -> Result<(), Error> {
     let mut missing = Vec::new();
-    for Found { reference, size } in found {
+    for (Needed { digest, size: claimed, .. }, size) in found {
         match size {
-            None if missing.contains(&reference.digest) => {}
-            None => missing.push(reference.digest.clone()),
-            Some(size) if *size != reference.size => {
-                let (digest, claimed) = (&reference.digest, reference.size);
-                return Err(fault(format!("{digest} has {size} bytes, not {claimed}")));
-            }
+            None if missing.contains(&digest) => {}
+            None => missing.push(digest),
+            Some(size) if size != claimed => return Err(fault(format!("{digest} has {size} bytes, not {claimed}"))),
             Some(_) => {}
         }
     }
