@@ -1,7 +1,9 @@
 //! Manifests: what an image, an index or an artifact is made of (OCI image-spec 1.1; Docker image manifest v2.2).
 //!
 //! A [`Manifest`] is its bytes, their digest and what they say, made together by [`Manifest::parse`], so none of the
-//! three can disagree with the others. Bytes that could be taken for two different kinds are refused.
+//! three can disagree with the others. Bytes that could be taken for two different kinds are refused, and so are media
+//! types that are none of [`Kind`]: nobody could tell what such a manifest refers to, neither to check nor to keep it.
+//! (Artifacts need no types of their own: they are image manifests with an `artifactType`.)
 
 use bytes::Bytes;
 use serde::de::IgnoredAny;

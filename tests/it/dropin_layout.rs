@@ -27,7 +27,9 @@ fn links(files: &BTreeMap<String, String>, below: &str) -> Vec<Digest> {
 
 async fn opened() -> Fixture {
     let tree = Tree::new();
-    golden().into_iter().for_each(|(path, content)| tree.write(&path, content));
+    for (path, content) in golden() {
+        tree.write(&path, content);
+    }
     Fixture::over(tree, settings()).await
 }
 
@@ -118,7 +120,9 @@ async fn what_they_delete_is_gone_for_us() {
     let app = name("group/app");
     let image = fixture.registry.tags(&app).resolve(&"latest".parse().unwrap()).await.unwrap();
     let gone = [format!("revisions/sha256/{}/link", image.hex()), "tags/latest/current/link".to_owned()];
-    gone.iter().for_each(|path| fixture.tree.remove(&format!("repositories/group/app/_manifests/{path}")));
+    for path in gone {
+        fixture.tree.remove(&format!("repositories/group/app/_manifests/{path}"));
+    }
     let tags = fixture.registry.tags(&app).list(&Window { after: None, limit: 100 }).await.unwrap();
     assert_eq!(tags.items.iter().map(ToString::to_string).collect::<Vec<_>>(), ["1.0", "multi"]);
     assert!(fixture.registry.manifests(&app).get(&image.to_string().parse().unwrap()).await.is_err());

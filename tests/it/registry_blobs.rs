@@ -16,6 +16,7 @@ async fn read(fixture: &Fixture, digest: &Digest) -> Result<Bytes, Error> {
     Ok(chunks.concat().into())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "an outcome is judged where it is made")]
 fn unknown<T: std::fmt::Debug>(result: Result<T, Error>) {
     assert!(matches!(result, Err(Error::BlobUnknown(_))), "{result:?}");
 }

@@ -23,6 +23,7 @@ async fn repositories(fixture: &Fixture, after: Option<&str>, limit: usize) -> (
     texts(fixture.registry.catalog().list(&window(after, limit)).await.expect("the tree never fails"))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "an outcome is judged where it is made")]
 fn texts<T: ToString>(page: Page<T>) -> (Vec<String>, bool) {
     (page.items.iter().map(ToString::to_string).collect(), page.more)
 }
@@ -148,7 +149,9 @@ proptest! {
         let tags_set: BTreeSet<String> = names.iter().map(|name| name.replace('/', "_")).collect();
         let fixture = block_on(Fixture::new());
         add_repository(&fixture, "g/app");
-        tags_set.iter().for_each(|tag| set_tag(&fixture, tag));
+        for tag in &tags_set {
+            set_tag(&fixture, tag);
+        }
         let listed = pages(|after| block_on(tags(&fixture, after, limit)).expect("a repository"), limit)?;
         prop_assert_eq!(listed, tags_set.into_iter().collect::<Vec<_>>());
     }
@@ -156,7 +159,9 @@ proptest! {
     #[test]
     fn pages_of_the_catalog_are_the_sorted_set(names in names(), limit in 1_usize..6) {
         let fixture = block_on(Fixture::new());
-        names.iter().for_each(|repository| add_repository(&fixture, repository));
+        for repository in &names {
+            add_repository(&fixture, repository);
+        }
         let listed = pages(|after| block_on(repositories(&fixture, after, limit)), limit)?;
         let mut expected: Vec<String> = names.into_iter().collect();
         expected.sort_by(|a, b| a.split('/').cmp(b.split('/')));

@@ -23,6 +23,7 @@ fn invalid<T: std::fmt::Debug>(result: Result<T, Error>, part: &str) {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "an outcome is judged where it is made")]
 fn unknown<T: std::fmt::Debug>(result: Result<T, Error>) {
     assert!(matches!(result, Err(Error::ManifestUnknown(_))), "{result:?}");
 }

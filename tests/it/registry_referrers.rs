@@ -82,8 +82,8 @@ async fn filtered_and_paged_by_digest() {
     assert_eq!(list(&fixture, &subject, Some("a/a")).await.len(), 10);
     assert_eq!(list(&fixture, &subject, Some("c/c")).await.len(), 20);
     assert_eq!(list(&fixture, &subject, Some("no/such")).await.len(), 0);
-    assert_eq!(page(&fixture, &subject, Some("a/a"), None, 10).await.1, false);
-    assert_eq!(page(&fixture, &subject, Some("a/a"), None, 9).await.1, true);
+    assert!(!page(&fixture, &subject, Some("a/a"), None, 10).await.1);
+    assert!(page(&fixture, &subject, Some("a/a"), None, 9).await.1);
 }
 
 #[tokio::test]

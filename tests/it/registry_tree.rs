@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     ops::Range,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
@@ -49,7 +49,11 @@ impl Tree {
     }
 
     pub(crate) fn objects(&self) -> BTreeMap<String, Bytes> {
-        self.objects.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Bytes>> {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes below `docker/registry/v2`.
@@ -58,11 +62,11 @@ impl Tree {
     }
 
     pub(crate) fn write_raw(&self, key: &str, content: impl Into<Bytes>) {
-        self.objects.lock().unwrap().insert(key.to_owned(), content.into());
+        self.lock().insert(key.to_owned(), content.into());
     }
 
     pub(crate) fn remove(&self, path: &str) {
-        assert!(self.objects.lock().unwrap().remove(&format!("{ROOT}/{path}")).is_some(), "{path} is not there");
+        assert!(self.lock().remove(&format!("{ROOT}/{path}")).is_some(), "{path} is not there");
     }
 
     /// What lies below `docker/registry/v2`, except our own records.
@@ -101,13 +105,14 @@ impl Store for Tree {
         let whole = self.find(Operation::Get, key)?;
         let meta = meta(&whole);
         let range = range.unwrap_or(0..meta.size);
-        let content = whole.slice(usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap());
+        let index = |at: u64| usize::try_from(at).expect("it lies within memory");
+        let content = whole.slice(index(range.start)..index(range.end));
         let chunks: Vec<_> = content.chunks(7).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
         Ok(Object { meta, content: stream::iter(chunks).boxed() })
     }
 
     async fn put(&self, key: &Key, content: Vec<Bytes>, precondition: Precondition) -> store::Result<()> {
-        let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut objects = self.lock();
         if precondition == Precondition::Absent && objects.contains_key(key.as_str()) {
             return Err(store::error::Error::new(Operation::Put, key, Kind::AlreadyExists));
         }
@@ -116,7 +121,7 @@ impl Store for Tree {
     }
 
     async fn delete(&self, keys: &[Key]) -> store::Result<()> {
-        let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut objects = self.lock();
         for key in keys {
             objects.remove(key.as_str());
         }
