@@ -8,3 +8,4 @@ mod registry_lists;
 mod registry_manifests;
 mod registry_referrers;
 mod registry_tree;
+mod store;

@@ -95,9 +95,9 @@ async fn repositories_component_by_component() {
     for repository in ["a", "a-b", "a/b", "a/b/c", "a/1", "b/c/d", "host:5000/x", "z"] {
         add_repository(&fixture, repository);
     }
-    // Blobs alone, an empty marker, a file, a name that is none.
+    // Blobs alone, a marker without content, a file, a name that is none.
     fixture.blob("x");
-    fixture.tree.write("repositories/m/_manifests/tags/", "");
+    fixture.tree.write("repositories/m/_manifests/tags/marker", "");
     fixture.tree.write("repositories/file", "");
     add_repository(&fixture, "Bad/-name");
     let all = ["a", "a/1", "a/b", "a/b/c", "a-b", "b/c/d", "host:5000/x", "z"].map(str::to_owned);

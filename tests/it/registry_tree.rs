@@ -1,14 +1,9 @@
 //! A registry over a tree of objects that tests can look into, and content to put there.
 
-use std::{
-    collections::BTreeMap,
-    ops::Range,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::{StreamExt as _, stream};
+use futures_util::{FutureExt as _, TryStreamExt as _};
 use pierhead::{
     clock::SystemClock,
     oci::{
@@ -24,36 +19,33 @@ use pierhead::{
         format::{OpenError, Signing},
         manifests::{Accepted, Incoming, validation::Validation},
     },
-    store::{
-        self, Depth, Entry, Limits, Listing, Meta, Multipart, Object, Page, Part, Parts, Pending, Precondition, Slot,
-        Store, Writers,
-        error::{Kind, Operation},
-        key::Key,
-    },
+    store::{self, Depth, Entry, Limits, Listing, Parts, Precondition, Store, key::Key, memory::Memory},
 };
-use time::OffsetDateTime;
 
 pub(crate) const ROOT: &str = "docker/registry/v2";
 
-/// Whole objects in memory: all that the tests of manifests, tags and lists need of a store.
+/// A store in memory that tests can look into and write to without waiting.
 #[derive(Debug)]
 pub(crate) struct Tree {
-    limits: Limits,
-    objects: Mutex<BTreeMap<String, Bytes>>,
+    pub(crate) store: Arc<Memory>,
 }
 
 impl Tree {
     pub(crate) fn new() -> Arc<Self> {
         let limits = Limits { parts: Parts::Appended, parts_max: 1 };
-        Arc::new(Self { limits, objects: Mutex::default() })
+        Arc::new(Self { store: Arc::new(Memory::new(limits, Arc::new(SystemClock))) })
     }
 
     pub(crate) fn objects(&self) -> BTreeMap<String, Bytes> {
-        self.lock().clone()
+        let prefix = "docker".parse().expect("a key");
+        let listing = Listing { prefix, depth: Depth::All, after: None, limit: usize::MAX };
+        let page = at_once(self.store.list(&listing));
+        page.entries.iter().map(|entry| (format!("docker/{}", entry.name()), self.read(entry))).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Bytes>> {
-        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self, entry: &Entry) -> Bytes {
+        let object = at_once(self.store.get(&key(&format!("docker/{}", entry.name())), None));
+        at_once(object.content.try_collect::<Vec<_>>()).concat().into()
     }
 
     /// Writes below `docker/registry/v2`.
@@ -61,12 +53,18 @@ impl Tree {
         self.write_raw(&format!("{ROOT}/{path}"), content);
     }
 
-    pub(crate) fn write_raw(&self, key: &str, content: impl Into<Bytes>) {
-        self.lock().insert(key.to_owned(), content.into());
+    /// In one chunk of seven bytes and others of a thousand, so that nobody takes the first for the whole.
+    pub(crate) fn write_raw(&self, path: &str, content: impl Into<Bytes>) {
+        let mut content: Bytes = content.into();
+        let first = content.split_to(content.len().min(7));
+        let chunks = std::iter::once(first).chain(content.chunks(1000).map(Bytes::copy_from_slice)).collect();
+        at_once(self.store.put(&key(path), chunks, Precondition::Always));
     }
 
     pub(crate) fn remove(&self, path: &str) {
-        assert!(self.lock().remove(&format!("{ROOT}/{path}")).is_some(), "{path} is not there");
+        let key = key(&format!("{ROOT}/{path}"));
+        at_once(self.store.head(&key));
+        at_once(self.store.delete(&[key]));
     }
 
     /// What lies below `docker/registry/v2`, except our own records.
@@ -75,103 +73,14 @@ impl Tree {
         let paths = objects.keys().filter_map(|key| key.strip_prefix(ROOT)).map(|path| path[1..].to_owned());
         paths.filter(|path| !path.starts_with("_pierhead")).collect()
     }
-
-    fn find(&self, operation: Operation, key: &Key) -> store::Result<Bytes> {
-        let found = self.objects().get(key.as_str()).cloned();
-        found.ok_or_else(|| store::error::Error::new(operation, key, Kind::NotFound))
-    }
 }
 
-fn meta(content: &Bytes) -> Meta {
-    Meta { size: content.len() as u64, modified: OffsetDateTime::UNIX_EPOCH }
+fn key(text: &str) -> Key {
+    text.parse().expect("a key")
 }
 
-fn unsupported<T>(operation: Operation, key: &Key) -> store::Result<T> {
-    Err(store::error::Error::new(operation, key, Kind::Denied))
-}
-
-#[async_trait]
-impl Store for Tree {
-    fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
-    async fn head(&self, key: &Key) -> store::Result<Meta> {
-        self.find(Operation::Head, key).map(|content| meta(&content))
-    }
-
-    /// In chunks of seven bytes, so that nobody takes the first for the whole.
-    async fn get(&self, key: &Key, range: Option<Range<u64>>) -> store::Result<Object> {
-        let whole = self.find(Operation::Get, key)?;
-        let meta = meta(&whole);
-        let range = range.unwrap_or(0..meta.size);
-        let index = |at: u64| usize::try_from(at).expect("it lies within memory");
-        let content = whole.slice(index(range.start)..index(range.end));
-        let chunks: Vec<_> = content.chunks(7).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
-        Ok(Object { meta, content: stream::iter(chunks).boxed() })
-    }
-
-    async fn put(&self, key: &Key, content: Vec<Bytes>, precondition: Precondition) -> store::Result<()> {
-        let mut objects = self.lock();
-        if precondition == Precondition::Absent && objects.contains_key(key.as_str()) {
-            return Err(store::error::Error::new(Operation::Put, key, Kind::AlreadyExists));
-        }
-        objects.insert(key.to_string(), content.concat().into());
-        Ok(())
-    }
-
-    async fn delete(&self, keys: &[Key]) -> store::Result<()> {
-        let mut objects = self.lock();
-        for key in keys {
-            objects.remove(key.as_str());
-        }
-        Ok(())
-    }
-
-    async fn list(&self, listing: &Listing) -> store::Result<Page> {
-        let prefix = format!("{}/", listing.prefix);
-        let mut entries = BTreeMap::new();
-        for (key, content) in self.objects() {
-            let Some(name) = key.strip_prefix(&prefix) else { continue };
-            let entry = match (listing.depth, name.split_once('/')) {
-                (Depth::Children, Some((name, _))) => Entry::Prefix { name: name.to_owned() },
-                _ => Entry::Object { name: name.to_owned(), meta: meta(&content) },
-            };
-            entries.insert(entry.name().to_owned(), entry);
-        }
-        let after = listing.after.clone().unwrap_or_default();
-        let mut entries = entries.into_values().filter(|entry| entry.name() > after.as_str());
-        let page: Vec<Entry> = entries.by_ref().take(listing.limit).collect();
-        Ok(Page { entries: page, more: entries.next().is_some() })
-    }
-
-    async fn begin(&self, key: &Key) -> store::Result<Multipart> {
-        unsupported(Operation::Begin, key)
-    }
-
-    async fn put_part(&self, upload: &Multipart, _: Slot, _: Vec<Bytes>) -> store::Result<Part> {
-        unsupported(Operation::PutPart, &upload.key)
-    }
-
-    async fn flush(&self, upload: &Multipart) -> store::Result<()> {
-        unsupported(Operation::Flush, &upload.key)
-    }
-
-    async fn complete(&self, upload: &Multipart, _: &[Part], _: Writers) -> store::Result<()> {
-        unsupported(Operation::Complete, &upload.key)
-    }
-
-    async fn abort(&self, upload: &Multipart) -> store::Result<()> {
-        unsupported(Operation::Abort, &upload.key)
-    }
-
-    async fn pending(&self, _: &Key) -> store::Result<Vec<Pending>> {
-        Ok(Vec::new())
-    }
-
-    async fn promote(&self, _: &[Key], to: &Key) -> store::Result<()> {
-        unsupported(Operation::Promote, to)
-    }
+fn at_once<T>(operation: impl Future<Output = store::Result<T>>) -> T {
+    operation.now_or_never().expect("memory never waits").expect("memory never fails")
 }
 
 /// A registry, one of its repositories and the tree below both.
@@ -191,7 +100,7 @@ pub(crate) fn settings() -> Settings {
 }
 
 pub(crate) async fn open(tree: &Arc<Tree>, settings: Settings) -> Result<Registry, OpenError> {
-    Registry::open(Arc::clone(tree) as Arc<dyn Store>, Arc::new(SystemClock), settings).await
+    Registry::open(Arc::clone(&tree.store) as Arc<dyn Store>, Arc::new(SystemClock), settings).await
 }
 
 impl Fixture {
