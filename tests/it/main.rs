@@ -2,7 +2,14 @@
 
 mod architecture;
 mod config;
+mod dropin_layout;
 mod interleavings;
+mod registry_blobs;
+mod registry_format;
+mod registry_lists;
+mod registry_manifests;
+mod registry_referrers;
+mod registry_tree;
 mod store;
 mod tokens;
 mod wire;
