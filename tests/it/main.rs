@@ -4,8 +4,20 @@
 
 mod architecture;
 mod clients;
+mod config;
 mod conformance;
 mod dropin;
+mod dropin_layout;
+mod interleavings;
 mod peers;
+mod registry_blobs;
+mod registry_format;
+mod registry_lists;
+mod registry_manifests;
+mod registry_referrers;
+mod registry_tree;
 mod replicas;
+mod store;
 mod support;
+mod tokens;
+mod wire;
