@@ -1,0 +1,182 @@
+//! Passwords (RFC 7617) against a file in the form of Apache's htpasswd, bcrypt hashes only.
+//!
+//! A hash takes tens of milliseconds on purpose. So it is computed off the request threads, a few at a time, and a
+//! password that was right is remembered for a short while, as a keyed hash that is of no use to anybody else.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use tokio::sync::Semaphore;
+
+use crate::{
+    auth::{
+        access::Access,
+        challenge::{Reason, Refusal},
+        grant::{Grant, Identity},
+    },
+    clock::Clock,
+    secret::Secret,
+};
+
+pub mod file;
+mod recent;
+
+use self::{
+    file::{InvalidFile, Passwords, UnknownHash},
+    recent::Recent,
+};
+
+/// How many hashes are computed at the same time, at most.
+const CHECKS_MAX: usize = 4;
+/// Longest `Authorization` value that is looked at, in bytes.
+const CREDENTIALS_LEN_MAX: usize = 4 << 10;
+
+/// `auth.htpasswd`
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub realm: String,
+    pub path: PathBuf,
+}
+
+/// Something that the operator should read once.
+#[derive(Debug)]
+pub enum Notice {
+    /// There was no file: one was made, with this user and password.
+    Created { path: PathBuf, user: String, password: Secret<String> },
+    /// This user cannot log in: the hash is not bcrypt.
+    NotBcrypt { path: PathBuf, line: usize, user: String },
+}
+
+/// A password file that is read again whenever it changes.
+#[derive(Debug)]
+pub struct PasswordFile {
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    current: Mutex<Option<Version>>,
+    recent: Recent,
+    checks: Arc<Semaphore>,
+}
+
+/// The file's content as it was at one time.
+#[derive(Clone, Debug)]
+struct Version {
+    modified: SystemTime,
+    size: u64,
+    passwords: Arc<Passwords>,
+}
+
+impl PasswordFile {
+    /// Reads the file, or makes it with one user and a random password where there is none.
+    pub fn load(settings: Settings, clock: Arc<dyn Clock>) -> Result<(Self, Vec<Notice>), InvalidFile> {
+        let path = &settings.path;
+        let created = file::create_if_missing(path)?;
+        let (version, unknown) = Version::read(path)?;
+        let created = created.map(|(user, password)| Notice::Created { path: path.clone(), user, password });
+        let unknown =
+            unknown.into_iter().map(|UnknownHash { line, user }| Notice::NotBcrypt { path: path.clone(), line, user });
+        let notices = created.into_iter().chain(unknown).collect();
+        let checks = Arc::new(Semaphore::new(CHECKS_MAX));
+        let current = Mutex::new(Some(version));
+        Ok((Self { settings, clock, current, recent: Recent::default(), checks }, notices))
+    }
+
+    pub(super) async fn authorise(&self, authorization: Option<&[u8]>, access: &Access) -> Result<Grant, Refusal> {
+        let refuse = |reason| Refusal::basic(&self.settings.realm, access, reason);
+        let login = authorization.and_then(Login::parse).ok_or_else(|| refuse(Reason::PasswordRequired))?;
+        let passwords = self.passwords().await.map_err(|error| refuse(Reason::PasswordFile(error.to_string())))?;
+        let user = Arc::clone(&login.user);
+        if self.check(login, passwords).await {
+            Ok(Grant::unlimited(Identity::user(user), access))
+        } else {
+            Err(refuse(Reason::WrongPassword { user: user.chars().take(256).collect() }))
+        }
+    }
+
+    /// The file's content, read again if its time or size changed.
+    async fn passwords(&self) -> Result<Arc<Passwords>, InvalidFile> {
+        let path = &self.settings.path;
+        let unreadable = |source| InvalidFile::Read { path: path.clone(), source };
+        let metadata = tokio::fs::metadata(path).await.map_err(unreadable)?;
+        let modified = metadata.modified().map_err(unreadable)?;
+        let known = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(known) = known.filter(|known| known.modified == modified && known.size == metadata.len()) {
+            return Ok(known.passwords);
+        }
+        let (version, unknown) = blocking({
+            let path = path.clone();
+            move || Version::read(&path)
+        })
+        .await?;
+        for UnknownHash { line, user } in unknown {
+            tracing::warn!(path = %path.display(), line, user, "this user cannot log in: the hash is not bcrypt");
+        }
+        let passwords = Arc::clone(&version.passwords);
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(version);
+        Ok(passwords)
+    }
+
+    /// Whether the password is right; a user who does not exist takes as long as one who does.
+    async fn check(&self, login: Login, passwords: Arc<Passwords>) -> bool {
+        let hash = passwords.hash_of(&login.user).map(str::to_owned);
+        let now = self.clock.now();
+        let proof = hash.map(|hash| self.recent.proof(&login.user, login.password.expose(), &hash));
+        if proof.is_some_and(|proof| self.recent.contains(&proof, now)) {
+            return true;
+        }
+        let Ok(permit) = Arc::clone(&self.checks).acquire_owned().await else { return false };
+        let right = blocking(move || {
+            let _permit = permit;
+            passwords.verify(&login.user, login.password.expose())
+        })
+        .await;
+        if let Some(proof) = proof.filter(|_| right) {
+            self.recent.insert(proof, now);
+        }
+        right
+    }
+}
+
+impl Version {
+    fn read(path: &Path) -> Result<(Self, Vec<UnknownHash>), InvalidFile> {
+        let unreadable = |source| InvalidFile::Read { path: path.into(), source };
+        // The time is taken first: what changes while we read is read again by the next request.
+        let metadata = std::fs::metadata(path).map_err(unreadable)?;
+        let modified = metadata.modified().map_err(unreadable)?;
+        let (passwords, unknown) = Passwords::read(path)?;
+        Ok((Self { modified, size: metadata.len(), passwords: Arc::new(passwords) }, unknown))
+    }
+}
+
+/// Runs what takes long where it does not hold up requests. A panic in there goes on here.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// A user name and a password as a client sent them.
+struct Login {
+    user: Arc<str>,
+    password: Secret<Vec<u8>>,
+}
+
+impl Login {
+    /// `Basic <base64 of user:password>`; the scheme's case does not matter.
+    fn parse(authorization: &[u8]) -> Option<Self> {
+        const SCHEME: &[u8] = b"basic ";
+        let (scheme, encoded) = authorization.split_at_checked(SCHEME.len())?;
+        if !scheme.eq_ignore_ascii_case(SCHEME) || encoded.len() > CREDENTIALS_LEN_MAX {
+            return None;
+        }
+        let decoded = Secret::new(STANDARD.decode(encoded.trim_ascii()).ok()?);
+        let colon = decoded.expose().iter().position(|byte| *byte == b':')?;
+        let (user, password) = decoded.expose().split_at(colon);
+        let user = std::str::from_utf8(user).ok().filter(|user| !user.is_empty())?;
+        Some(Self { user: user.into(), password: Secret::new(password[1..].to_vec()) })
+    }
+}
