@@ -3,7 +3,7 @@
 use crate::auth::{
     access::Access,
     challenge::Refusal,
-    grant::{Grant, Identity},
+    grant::Grant,
     htpasswd::PasswordFile,
     token::{Grace, Presented, Verifier},
 };
@@ -41,7 +41,7 @@ impl Authority {
                 verifier.authorise(Presented { authorization, host, scheme, grace: grace.as_ref() }, access)
             }
             Self::Htpasswd(file) => file.authorise(authorization, access).await,
-            Self::Open => Ok(Grant::unlimited(Identity::anyone(), access)),
+            Self::Open => Ok(Grant::unlimited(None, access)),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What a refused client is told: a challenge (RFC 6750 section 3, RFC 7617), the actions it lacks, and, for the log
 //! only, the reason in the words that administrators of distribution search for.
 
+use std::fmt;
+
 use crate::auth::access::{Access, RequiredAction};
 
 /// Access was not granted.
@@ -79,7 +81,14 @@ pub enum Reason {
     PasswordFile(String),
 }
 
+/// Longest piece of a client's text in a reason, in characters.
+const QUOTE_LEN_MAX: usize = 256;
+
 impl Reason {
+    pub(super) fn malformed(what: &(impl fmt::Display + ?Sized)) -> Self {
+        Self::Malformed(clip(&what.to_string()))
+    }
+
     /// The `error` parameter (RFC 6750 section 3.1); none where no token was sent.
     const fn error(&self) -> Option<&'static str> {
         match self {
@@ -95,6 +104,11 @@ impl Reason {
             | Self::Signature(_) => Some("invalid_token"),
         }
     }
+}
+
+/// As much of a client's text as a log needs.
+pub(super) fn clip(text: &str) -> String {
+    text.chars().take(QUOTE_LEN_MAX).collect()
 }
 
 /// A quoted-string (RFC 9110 section 5.6.4) of printable ASCII; what is not is left out or shown as `?`.

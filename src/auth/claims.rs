@@ -5,10 +5,14 @@ use std::time::Duration;
 use serde::Deserialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::auth::{access::Want, challenge::Reason, rules::Meta};
+use crate::auth::{
+    access::Want,
+    challenge::{Reason, clip},
+    rules::Meta,
+};
 
 /// How far the clocks of the token's issuer and ours may be apart.
-pub(super) const LEEWAY: Duration = Duration::from_secs(60);
+pub(super) const LEEWAY: Duration = Duration::from_mins(1);
 
 /// What a token says of itself.
 #[derive(Clone, Debug, Deserialize)]
@@ -55,13 +59,13 @@ struct Entry {
 
 impl Claims {
     pub(super) fn parse(json: &[u8]) -> Result<Self, Reason> {
-        serde_json::from_slice(json).map_err(|error| Reason::Malformed(format!("the claims set: {error}")))
+        serde_json::from_slice(json).map_err(|error| Reason::malformed(&format_args!("the claims set: {error}")))
     }
 
     /// Issuer and audience: equal to what is configured, to the byte.
     pub(super) fn check_parties(&self, issuer: &str, service: &str) -> Result<(), Reason> {
         if self.issuer != issuer {
-            return Err(Reason::UntrustedIssuer { issuer: self.issuer.clone() });
+            return Err(Reason::UntrustedIssuer { issuer: clip(&self.issuer) });
         }
         let audience = match &self.audience {
             Audience::One(audience) => std::slice::from_ref(audience),
@@ -70,7 +74,7 @@ impl Claims {
         if audience.iter().any(|audience| audience == service) {
             return Ok(());
         }
-        Err(Reason::OtherAudience { audience: audience.to_vec() })
+        Err(Reason::OtherAudience { audience: audience.iter().take(8).map(|audience| clip(audience)).collect() })
     }
 
     /// The token's time, give or take `LEEWAY`; `grace` is what is allowed past its end where that is more.

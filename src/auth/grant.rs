@@ -68,9 +68,9 @@ impl Grant {
         enough.then(|| Self::mirror(identity, access))
     }
 
-    /// The grant for `access` of a login without limits.
-    pub(super) fn unlimited(identity: Identity, access: &Access) -> Self {
-        Self::mirror(identity, access)
+    /// The grant for `access` of a user who may do everything; `None` is everybody.
+    pub(super) fn unlimited(user: Option<Arc<str>>, access: &Access) -> Self {
+        Self::mirror(Identity(user.map_or(Login::Anyone, Login::User)), access)
     }
 
     fn mirror(identity: Identity, access: &Access) -> Self {
@@ -109,14 +109,6 @@ impl RepositoryGrant {
 impl Identity {
     pub(super) const fn token(claims: Arc<Claims>, hash: [u8; 32]) -> Self {
         Self(Login::Token { claims, hash })
-    }
-
-    pub(super) const fn user(name: Arc<str>) -> Self {
-        Self(Login::User(name))
-    }
-
-    pub(super) const fn anyone() -> Self {
-        Self(Login::Anyone)
     }
 
     /// The user's name, if the login has one. It comes from outside: escape it wherever it is shown.

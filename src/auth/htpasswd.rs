@@ -15,8 +15,8 @@ use tokio::sync::Semaphore;
 use crate::{
     auth::{
         access::Access,
-        challenge::{Reason, Refusal},
-        grant::{Grant, Identity},
+        challenge::{Reason, Refusal, clip},
+        grant::Grant,
     },
     clock::Clock,
     secret::Secret,
@@ -90,9 +90,9 @@ impl PasswordFile {
         let passwords = self.passwords().await.map_err(|error| refuse(Reason::PasswordFile(error.to_string())))?;
         let user = Arc::clone(&login.user);
         if self.check(login, passwords).await {
-            Ok(Grant::unlimited(Identity::user(user), access))
+            Ok(Grant::unlimited(Some(user), access))
         } else {
-            Err(refuse(Reason::WrongPassword { user: user.chars().take(256).collect() }))
+            Err(refuse(Reason::WrongPassword { user: clip(&user) }))
         }
     }
 
@@ -155,7 +155,11 @@ impl Version {
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Cancelled: the runtime is going down, and this future with it.
+            Err(_) => std::future::pending().await,
+        },
     }
 }
 
@@ -178,5 +182,138 @@ impl Login {
         let (user, password) = decoded.expose().split_at(colon);
         let user = std::str::from_utf8(user).ok().filter(|user| !user.is_empty())?;
         Some(Self { user: user.into(), password: Secret::new(password[1..].to_vec()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::fs::PermissionsExt as _, time::Duration};
+
+    use time::OffsetDateTime;
+
+    use super::*;
+    use crate::clock::ManualClock;
+
+    struct Fixture {
+        file: PasswordFile,
+        notices: Vec<Notice>,
+        clock: Arc<ManualClock>,
+        path: PathBuf,
+        _directory: tempfile::TempDir,
+    }
+
+    /// Loads a file of this content; `None` leaves it missing.
+    fn load(content: Option<&str>) -> Result<Fixture, InvalidFile> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("auth/htpasswd");
+        if let Some(content) = content {
+            std::fs::create_dir(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, content).unwrap();
+        }
+        let clock = Arc::new(ManualClock::new(OffsetDateTime::UNIX_EPOCH));
+        let settings = Settings { realm: "R".to_owned(), path: path.clone() };
+        let (file, notices) = PasswordFile::load(settings, Arc::clone(&clock) as _)?;
+        Ok(Fixture { file, notices, clock, path, _directory: directory })
+    }
+
+    fn line(user: &str, password: &str) -> String {
+        format!("{user}:{}\n", bcrypt::hash(password, 4).unwrap())
+    }
+
+    impl Fixture {
+        async fn login(&self, user: &str, password: &str) -> Result<Grant, Refusal> {
+            let header = format!("basic {}", STANDARD.encode(format!("{user}:{password}")));
+            self.file.authorise(Some(header.as_bytes()), &Access::Catalog).await
+        }
+    }
+
+    #[tokio::test]
+    async fn passwords() {
+        let fixture = load(Some(&(line("ann", "a:b") + &line("bob", "é") + "old:$apr1$x$y\n"))).unwrap();
+        assert!(matches!(&fixture.notices[..], [Notice::NotBcrypt { line: 3, user, .. }] if user == "old"));
+        for (user, password, legal) in [
+            ("ann", "a:b", true),
+            ("ann", "a:b", true),
+            ("bob", "é", true),
+            ("ann", "a", false),
+            ("ann", "", false),
+            ("Ann", "a:b", false),
+            ("bob", "a:b", false),
+            ("old", "$apr1$x$y", false),
+            ("nobody", "", false),
+        ] {
+            let result = fixture.login(user, password).await;
+            assert_eq!(result.is_ok(), legal, "{user} {password}");
+            match result {
+                Ok(grant) => assert_eq!(grant.identity().subject(), Some(user)),
+                Err(refusal) => {
+                    assert_eq!(refusal.challenge(), r#"Basic realm="R""#);
+                    assert_eq!(refusal.reason(), &Reason::WrongPassword { user: user.to_owned() });
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn headers_that_hold_no_password() {
+        let fixture = load(Some(&line("ann", "x"))).unwrap();
+        let long = format!("Basic {}", "A".repeat(8 << 10));
+        for header in
+            [None, Some(""), Some("Basic"), Some("Basic %"), Some("Basic YW5u"), Some("Bearer YW5uOng="), Some(&long)]
+        {
+            let refusal = fixture.file.authorise(header.map(str::as_bytes), &Access::Base).await.unwrap_err();
+            assert_eq!(refusal.reason(), &Reason::PasswordRequired, "{header:?}");
+        }
+        assert!(fixture.file.authorise(Some(b"BASIC YW5uOng="), &Access::Base).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_change_of_the_file_counts_at_once() {
+        let fixture = load(Some(&line("ann", "one"))).unwrap();
+        assert!(fixture.login("ann", "one").await.is_ok());
+        std::fs::write(&fixture.path, line("ann", "two") + "# a comment\n").unwrap();
+        assert!(fixture.login("ann", "one").await.is_err());
+        assert!(fixture.login("ann", "two").await.is_ok());
+        std::fs::write(&fixture.path, "broken").unwrap();
+        let refusal = fixture.login("ann", "two").await.unwrap_err();
+        assert!(refusal.to_string().contains("htpasswd:1: not a line of the form user:hash"), "{refusal}");
+        std::fs::remove_file(&fixture.path).unwrap();
+        assert!(matches!(fixture.login("ann", "two").await.unwrap_err().reason(), Reason::PasswordFile(_)));
+        std::fs::write(&fixture.path, line("ann", "three")).unwrap();
+        assert!(fixture.login("ann", "three").await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_missing_file_is_made() {
+        let fixture = load(None).unwrap();
+        let [Notice::Created { user, password, path }] = &fixture.notices[..] else { panic!("{:?}", fixture.notices) };
+        assert_eq!((user.as_str(), path), ("docker", &fixture.path));
+        assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(!format!("{:?}", fixture.notices).contains(password.expose().as_str()));
+        assert!(fixture.login("docker", password.expose()).await.is_ok());
+        assert!(fixture.login("docker", "").await.is_err());
+    }
+
+    #[test]
+    fn a_damaged_file_is_named() {
+        let error = load(Some("# fine\nno colon\n")).map(drop).unwrap_err();
+        assert!(error.to_string().ends_with("htpasswd:2: not a line of the form user:hash"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_right_password_is_remembered_for_a_minute() {
+        let fixture = load(Some(&line("ann", "one"))).unwrap();
+        let passwords = fixture.file.passwords().await.unwrap();
+        let proof = fixture.file.recent.proof("ann", b"one", passwords.hash_of("ann").unwrap());
+        let known = || fixture.file.recent.contains(&proof, fixture.clock.now());
+        assert!(!known());
+        assert!(fixture.login("ann", "two").await.is_err());
+        assert!(!known());
+        assert!(fixture.login("ann", "one").await.is_ok());
+        assert!(known());
+        fixture.clock.advance(Duration::from_secs(59));
+        assert!(known());
+        fixture.clock.advance(Duration::from_secs(1));
+        assert!(!known());
     }
 }

@@ -64,7 +64,7 @@ pub enum UnsuitableKey {
 }
 
 impl PublicKey {
-    /// A key from the DER of its SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7), known by its libtrust id and its
+    /// A key from the DER of its `SubjectPublicKeyInfo` (RFC 5280 section 4.1.2.7), known by its libtrust id and its
     /// RFC 7638 thumbprint.
     pub(super) fn from_spki(der: &[u8]) -> Result<Self, UnsuitableKey> {
         let encoding = |error: &dyn std::fmt::Display| UnsuitableKey::Encoding(error.to_string());
@@ -173,7 +173,7 @@ fn without_zeros(number: &[u8]) -> &[u8] {
     &number[number.iter().take_while(|byte| **byte == 0).count()..]
 }
 
-/// The id that libtrust gives a key: base32 of the first 30 bytes of the SHA-256 of its SubjectPublicKeyInfo, in
+/// The id that libtrust gives a key: base32 of the first 30 bytes of the SHA-256 of its `SubjectPublicKeyInfo`, in
 /// twelve groups of four. 30 bytes are 48 whole base32 digits, so there is no padding.
 fn libtrust_id(spki: &[u8]) -> String {
     const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
@@ -233,4 +233,74 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
         return Err(std::io::Error::other(format!("more than {FILE_SIZE_MAX} bytes")));
     }
     Ok(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::{SubjectPublicKeyInfoDer, pem::PemObject as _};
+
+    use super::*;
+
+    const P256: &str = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEA5yVCOmC7t1oRrU7Kcw2+2ZL+jgc\n\
+        Oy5ZrcS9rFPZt7cTnT785NAXYX1/SaBZultKpF3JnVIxzhK/o2/eKcvDxQ==";
+    const RSA_1024: &str = "MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDHOoyqA7xG3Id7mGlcW97YaDdW\n\
+        8TNNO0Of80GzLskC6PhjVJgOQrWMnrirhGMREGnC2h5RFRxUGBY0+woKh3GNm0Fn\n\
+        nVkJHC3F3FWLwx34Q9+Rz4jgwBX3sRnE/62YJspcb7q48GxBVfZH/uUwB8++cJat\n\
+        8aOOMF04WXgbhHyNNwIDAQAB";
+    const P521: &str = "MIGbMBAGByqGSM49AgEGBSuBBAAjA4GGAAQAk4j5qaP+v6aGsF7vKBmKROYPdmHP\n\
+        IkFpjPkeXBLmDPZYgq3J6db9UnWDoDNCxvkjGkCpwV2dyaUNTv5lNykzHnUBgQoc\n\
+        tv+VuRvzey9hQabr5bKf5RKczAZFSl8LzJqSOlGLdZgwAKCHz+II14LGUM7bJvuw\n\
+        a0VYe5N/W4MVI5Yr6k0=";
+    const P224: &str = "ME4wEAYHKoZIzj0CAQYFK4EEACEDOgAEtyyZEbScUkWIemzMA8TRnv1xw72rHH0g\n\
+        WbK8AuZ8cghJJqEbFpVERL44R+XEUxzPsq4bU9ZByXo=";
+
+    fn key(base64: &str) -> Result<PublicKey, UnsuitableKey> {
+        let pem = format!("-----BEGIN PUBLIC KEY-----\n{base64}\n-----END PUBLIC KEY-----\n");
+        PublicKey::from_spki(&SubjectPublicKeyInfoDer::from_pem_slice(pem.as_bytes()).unwrap())
+    }
+
+    /// The id is what this prints for the key above:
+    /// `openssl pkey -pubin -outform DER | openssl dgst -sha256 -binary | head -c30 | base32 | fold -w4 | paste -sd:`
+    #[test]
+    fn the_libtrust_id_is_what_openssl_computes() {
+        let id = "G2ZS:T3MD:6UUD:Z6GV:6I5F:HSTT:MGGG:KE3G:DLHA:UXXC:JKQH:2ZVP";
+        let key = key(P256).unwrap();
+        assert!(key.has_id(id), "{key:?}");
+        assert!(!key.has_id(&id.to_lowercase()) && !key.has_id(""));
+    }
+
+    fn check_refused(base64: &str, expected: &UnsuitableKey) {
+        assert_eq!(&key(base64).unwrap_err(), expected);
+    }
+
+    #[test]
+    fn weak_keys_are_refused() {
+        check_refused(RSA_1024, &UnsuitableKey::RsaSize { bits: 1024 });
+        check_refused(P521, &UnsuitableKey::Curve);
+        check_refused(P224, &UnsuitableKey::Curve);
+        let mut exponent = vec![0xff; 256];
+        exponent[0] = 0x80;
+        let even = PublicKey::from_spki(&spki::rsa(&exponent, &[1, 0, 0]));
+        assert_eq!(even.unwrap_err(), UnsuitableKey::RsaExponent);
+    }
+
+    #[test]
+    fn a_key_serves_its_own_algorithms_only() {
+        let key = key(P256).unwrap();
+        assert!(key.fits(Algorithm::ES256));
+        for other in [Algorithm::ES384, Algorithm::RS256, Algorithm::PS256, Algorithm::EdDSA, Algorithm::HS256] {
+            assert!(!key.fits(other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_kept_once() {
+        let mut trusted = TrustedKeys::default();
+        trusted.add(key(P256).unwrap());
+        trusted.add(key(P256).unwrap().with_id(Some("a".to_owned())));
+        assert_eq!(trusted.keys.len(), 1);
+        assert_eq!(trusted.candidates(Some("a")).count(), 1);
+        assert_eq!(trusted.candidates(Some("b")).count(), 0);
+        assert_eq!(trusted.candidates(None).count(), 1);
+    }
 }

@@ -15,11 +15,11 @@ use crate::{
     auth::{
         access::Access,
         cache::Cache,
-        challenge::{Reason, Refusal},
+        challenge::{Reason, Refusal, clip},
         claims::Claims,
         grant::{Grant, Identity},
         keys::{
-            TrustedKeys,
+            PublicKey, TrustedKeys,
             bundle::{self, InvalidBundle},
             chain,
             jwks::{self, InvalidKeySet},
@@ -182,12 +182,12 @@ impl Verifier {
 
     /// Until when (seconds since the epoch) the signature needs no further look.
     fn check_signature(&self, parsed: &Parsed<'_>, now: OffsetDateTime) -> Result<i64, Reason> {
-        let algorithm = parse_algorithm(&parsed.header.alg).map_err(|error| Reason::Malformed(error.to_string()))?;
+        let algorithm = parse_algorithm(&parsed.header.alg).map_err(|error| Reason::malformed(&error))?;
         if !self.algorithms.contains(&algorithm) {
             return Err(Reason::Malformed(format!("{} is not among auth.token.signingalgorithms", parsed.header.alg)));
         }
         let expires = i64::try_from(parsed.claims.expires()).unwrap_or(i64::MAX);
-        let verifies = |key: &super::keys::PublicKey| key.verifies(algorithm, parsed.signed, parsed.signature);
+        let verifies = |key: &PublicKey| key.verifies(algorithm, parsed.signed, parsed.signature);
         if let Some(chain) = &parsed.header.x5c {
             let leaf = chain::verify(chain, &self.trusted.roots, now)?;
             return verifies(&leaf.key)
@@ -197,7 +197,7 @@ impl Verifier {
         let id = parsed.header.key_id();
         let mut candidates = self.trusted.candidates(id).peekable();
         if candidates.peek().is_none() {
-            return Err(Reason::UntrustedKey { id: id.unwrap_or_default().to_owned() });
+            return Err(Reason::UntrustedKey { id: clip(id.unwrap_or_default()) });
         }
         candidates.any(verifies).then_some(expires).ok_or_else(|| mismatch(&parsed.header.alg))
     }
@@ -270,7 +270,7 @@ struct EmbeddedKey {
 
 impl Header {
     fn parse(json: &[u8]) -> Result<Self, Reason> {
-        let malformed = |what: String| Reason::Malformed(format!("the header: {what}"));
+        let malformed = |what: String| Reason::malformed(&format_args!("the header: {what}"));
         if json.len() > HEADER_WITH_CHAIN_LEN_MAX {
             return Err(malformed(format!("{} bytes", json.len())));
         }
@@ -291,12 +291,12 @@ impl Header {
 
 impl<'a> Parsed<'a> {
     fn new(token: &'a [u8]) -> Result<Self, Reason> {
-        let malformed = |what: &str| Reason::Malformed(what.to_owned());
+        let malformed = |what: &str| Reason::malformed(what);
         let text = std::str::from_utf8(token).map_err(|_| malformed("not text"))?;
         let (signed, signature) = text.rsplit_once('.').ok_or_else(|| malformed("not three parts"))?;
         let (header, claims) = signed.split_once('.').ok_or_else(|| malformed("not three parts"))?;
         let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| malformed("a part is not base64url"));
-        if signature.is_empty() {
+        if decode(signature)?.is_empty() {
             return Err(malformed("it has no signature"));
         }
         Ok(Self {

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::secret::Secret;
 
 /// How long a right password is remembered.
-const LIFETIME: Duration = Duration::from_secs(60);
+const LIFETIME: Duration = Duration::from_mins(1);
 /// Most passwords that are remembered; one entry is 32 bytes and a time.
 const ENTRIES_MAX: usize = 1024;
 

@@ -1,4 +1,4 @@
-//! Writes a SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7) from the numbers of a JSON Web Key, so that keys of every
+//! Writes a `SubjectPublicKeyInfo` (RFC 5280 section 4.1.2.7) from the numbers of a JSON Web Key, so that keys of every
 //! origin are checked and named by one code path.
 
 const SEQUENCE: u8 = 0x30;
