@@ -156,6 +156,15 @@ fn bounded(text: &str) -> String {
     text[..text.floor_char_boundary(LOG_TEXT_MAX)].to_owned()
 }
 
+impl fmt::Debug for Request {
+    /// Neither headers nor query: tokens, passwords and upload states travel in them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut request = f.debug_struct("Request");
+        request.field("id", &self.id).field("method", &self.method).field("path", &self.uri.path());
+        request.field("connection", &self.connection).finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -4,7 +4,7 @@ use crate::{api::query::Query, registry::page::Window};
 
 /// A number of entries that no page can have.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum InvalidCount {
+pub(in crate::api) enum InvalidCount {
     #[error("'{0}' is not a number of entries")]
     NotANumber(String),
     #[error("{asked} entries are more than the {most} that one page may have")]

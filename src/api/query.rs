@@ -9,13 +9,13 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 
 /// The parameters, decoded, in their order.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+pub(in crate::api) struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'a> Query<'a> {
     /// Reads `name=value` pairs. A plus sign stays one: no value of ours holds a space, but media types hold pluses,
     /// which some clients do not encode.
     #[must_use]
-    pub fn parse(text: Option<&'a str>) -> Self {
+    pub(in crate::api) fn parse(text: Option<&'a str>) -> Self {
         let pairs = text.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
         Self(
             pairs
@@ -27,11 +27,11 @@ impl<'a> Query<'a> {
 
     /// The first value of a parameter.
     #[must_use]
-    pub fn first(&self, name: &str) -> Option<&str> {
+    pub(in crate::api) fn first(&self, name: &str) -> Option<&str> {
         self.all(name).next()
     }
 
-    pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+    pub(in crate::api) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.0.iter().filter(move |(own, _)| own == name).map(|(_, value)| value.as_ref())
     }
 }

@@ -3,9 +3,15 @@
 use std::ops::Range;
 
 use crate::{
-    oci::{digest::Digest, name::RepositoryName},
+    oci::{
+        digest::{Algorithm, Digest},
+        name::RepositoryName,
+    },
     registry::{Registry, error::Error},
-    store::Object,
+    store::{
+        self, Object,
+        error::{Kind, Operation},
+    },
 };
 
 /// The blobs of one repository.
@@ -27,8 +33,10 @@ impl Blobs<'_> {
     /// # Errors
     /// `BlobUnknown` unless this repository links it and its data stands.
     pub async fn stat(&self, digest: &Digest) -> Result<Blob, Error> {
-        let _ = (self.registry, self.repository, digest);
-        todo!()
+        let target = self.target(digest).await?;
+        let size = self.registry.content_size(&target).await?;
+        let size = size.ok_or_else(|| Error::BlobUnknown(digest.clone()))?;
+        Ok(Blob { digest: digest.clone(), size })
     }
 
     /// The content of a blob that [`Blobs::stat`] found; `range` lies within its size.
@@ -36,8 +44,24 @@ impl Blobs<'_> {
     /// # Errors
     /// `BlobUnknown` when its data went away meanwhile.
     pub async fn open(&self, blob: &Blob, range: Option<Range<u64>>) -> Result<Object, Error> {
-        let _ = (blob, range);
-        todo!()
+        let target = match blob.digest.algorithm() {
+            Algorithm::Sha256 => blob.digest.clone(),
+            Algorithm::Sha512 => self.target(&blob.digest).await?,
+        };
+        let key = self.registry.layout.blob_data(&target);
+        match self.registry.store.get(&key, range).await {
+            Ok(object) if object.meta.size == blob.size => Ok(object),
+            Ok(object) => {
+                self.registry.descriptors.remove(&target);
+                let why = format!("{} bytes, not the {} of before", object.meta.size, blob.size);
+                Err(store::error::Error::new(Operation::Get, &key, Kind::Corrupt).with_source(why).into())
+            }
+            Err(error) if error.is_not_found() => {
+                self.registry.descriptors.remove(&target);
+                Err(Error::BlobUnknown(blob.digest.clone()))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Makes a blob of another repository a blob of this one: one link, no bytes.
@@ -45,8 +69,8 @@ impl Blobs<'_> {
     /// # Errors
     /// `BlobUnknown` unless `from` holds it.
     pub async fn mount(&self, digest: &Digest, from: &RepositoryName) -> Result<Blob, Error> {
-        let _ = (digest, from);
-        todo!()
+        let target = Blobs { registry: self.registry, repository: from }.target(digest).await?;
+        self.link(digest, &target).await
     }
 
     /// Makes any stored blob a blob of this repository, whoever holds it: only for callers that may read everything.
@@ -54,8 +78,7 @@ impl Blobs<'_> {
     /// # Errors
     /// `BlobUnknown` unless its data stands.
     pub async fn adopt(&self, digest: &Digest) -> Result<Blob, Error> {
-        let _ = digest;
-        todo!()
+        self.link(digest, digest).await
     }
 
     /// Removes the link; the data stays for the others.
@@ -63,7 +86,42 @@ impl Blobs<'_> {
     /// # Errors
     /// `BlobUnknown` when there is no link.
     pub async fn delete(&self, digest: &Digest) -> Result<(), Error> {
-        let _ = digest;
-        todo!()
+        let link = self.registry.layout.layer_link(self.repository, digest);
+        // A damaged link can be removed too, so only its being there is asked for.
+        if !self.registry.stands(&link).await? {
+            return Err(Error::BlobUnknown(digest.clone()));
+        }
+        Ok(self.registry.store.delete(&[link]).await?)
+    }
+
+    /// The blob's size, from the store and not from memory; `None` unless this repository holds it.
+    pub(in crate::registry) async fn size_now(&self, digest: &Digest) -> Result<Option<u64>, Error> {
+        match self.target(digest).await {
+            Ok(target) => Ok(self.registry.content_size_now(&target).await?),
+            Err(Error::BlobUnknown(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Links content that stands, and was asked for under `digest`, into this repository.
+    async fn link(&self, digest: &Digest, target: &Digest) -> Result<Blob, Error> {
+        // A link to data that is gone would be a promise that the next pull breaks: the store is asked, not memory.
+        let size = self.registry.content_size_now(target).await?;
+        let size = size.ok_or_else(|| Error::BlobUnknown(digest.clone()))?;
+        let link = self.registry.layout.layer_link(self.repository, digest);
+        self.registry.write_link(&link, target).await?;
+        Ok(Blob { digest: digest.clone(), size })
+    }
+
+    /// The digest under which the blob's data lies.
+    ///
+    /// Distribution keeps what is pushed as sha512 under its sha256, and links from the one to the other. Nothing
+    /// links from a sha256 to elsewhere.
+    async fn target(&self, digest: &Digest) -> Result<Digest, Error> {
+        let link = self.registry.layout.layer_link(self.repository, digest);
+        let target = self.registry.read_link(&link).await?;
+        target
+            .filter(|target| target == digest || digest.algorithm() != Algorithm::Sha256)
+            .ok_or_else(|| Error::BlobUnknown(digest.clone()))
     }
 }

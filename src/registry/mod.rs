@@ -6,9 +6,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
+
 pub mod blobs;
+mod cache;
 pub mod catalog;
+mod content;
 pub mod error;
+pub mod format;
 pub mod layout;
 pub mod manifests;
 pub mod page;
@@ -19,12 +24,14 @@ pub mod uploads;
 
 use crate::{
     clock::Clock,
-    oci::name::RepositoryName,
+    oci::{digest::Digest, name::RepositoryName},
     registry::{
         blobs::Blobs,
+        cache::Cache,
         catalog::Catalog,
+        format::{OpenError, Signing},
         layout::Layout,
-        manifests::Manifests,
+        manifests::{Manifests, validation::Validation},
         referrers::Referrers,
         tags::Tags,
         uploads::{Uploads, budget::Budget, finished::Finished},
@@ -34,6 +41,9 @@ use crate::{
 };
 use tokio::sync::Semaphore;
 
+/// What the manifests kept in memory may weigh together, in bytes.
+const VERIFIED_MAX: usize = 16 * 1024 * 1024;
+
 /// One store, seen as a registry.
 #[derive(Debug)]
 pub struct Registry {
@@ -41,8 +51,12 @@ pub struct Registry {
     clock: Arc<dyn Clock>,
     layout: Layout,
     settings: Settings,
-    /// Signs upload states; the same in all replicas.
+    /// Signs upload states; the same on every replica.
     secret: Secret<Vec<u8>>,
+    /// Sizes of content.
+    descriptors: Cache<Digest, u64>,
+    /// Manifests whose bytes were seen to hash to their digest, which stays true whatever becomes of the store.
+    verified: Cache<Digest, Bytes>,
     budget: Budget,
     /// Places for bodies that are streaming in; `None` without a limit.
     bodies: Option<Semaphore>,
@@ -53,7 +67,7 @@ pub struct Registry {
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// What manifests must satisfy before they are stored.
-    pub validation: manifests::Validation,
+    pub validation: Validation,
     /// Entries of the blob descriptor cache; `None` turns it off.
     pub descriptor_cache: Option<usize>,
     /// Age past which an unfinished upload is unknown.
@@ -64,9 +78,36 @@ pub struct Settings {
     pub upload_size_max: Option<u64>,
     /// Most bodies that stream in at once.
     pub upload_bodies_max: Option<usize>,
+    /// What signs upload states.
+    pub signing: Signing,
 }
 
 impl Registry {
+    /// Takes a store up, or makes an empty one a registry.
+    ///
+    /// # Errors
+    /// When the store belongs to a newer version of us or to GitLab's metadata database, or cannot be read.
+    pub async fn open(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Result<Self, OpenError> {
+        let layout = Layout;
+        format::refuse_database(&*store, &layout).await?;
+        format::check(&*store, &layout).await?;
+        let secret = format::secret(&*store, &layout, &settings.signing).await?;
+        let descriptors = Cache::new(settings.descriptor_cache.unwrap_or(0));
+        let verified = Cache::new(VERIFIED_MAX);
+        let budget = Budget::new(settings.upload_memory);
+        let bodies = settings.upload_bodies_max.map(Semaphore::new);
+        let finished = Finished::default();
+        Ok(Self { store, clock, layout, settings, secret, descriptors, verified, budget, bodies, finished })
+    }
+
+    /// Whether this version may still write here: asked every minute, because a newer replica may have come.
+    ///
+    /// # Errors
+    /// As [`Registry::open`]; with `NewerWriter` or `NewerLayout` this process must write no more.
+    pub async fn recheck(&self) -> Result<(), OpenError> {
+        format::check(&*self.store, &self.layout).await
+    }
+
     #[must_use]
     pub fn blobs<'a>(&'a self, repository: &'a RepositoryName) -> Blobs<'a> {
         Blobs { registry: self, repository }

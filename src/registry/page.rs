@@ -16,3 +16,14 @@ pub struct Page<T> {
     /// Whether more names follow the last one.
     pub more: bool,
 }
+
+impl<T> Page<T> {
+    /// A page out of everything that was found while looking for one item more than its limit.
+    ///
+    /// A page without items has no last one that others could follow.
+    pub(in crate::registry) fn cut(mut found: Vec<T>, limit: usize) -> Self {
+        let more = limit > 0 && found.len() > limit;
+        found.truncate(limit);
+        Self { items: found, more }
+    }
+}

@@ -1,13 +1,22 @@
 //! Tags of one repository.
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
 use crate::{
-    oci::{digest::Digest, name::RepositoryName, tag::Tag},
+    oci::{digest::Digest, name::RepositoryName, reference::Reference, tag::Tag},
     registry::{
         Registry,
         error::Error,
         page::{Page, Window},
     },
+    store::{self, Depth, Entry, Listing, key::Key},
 };
+
+/// Most names asked of the store at once.
+const NAMES_MAX: usize = 1000;
+
+/// Most tags looked up at once.
+const LOOKUPS: usize = 16;
 
 /// The tags of one repository.
 #[derive(Clone, Copy, Debug)]
@@ -17,11 +26,22 @@ pub struct Tags<'a> {
 }
 
 impl Tags<'_> {
+    /// Tags in the order of their bytes.
+    ///
     /// # Errors
     /// `RepositoryUnknown` when nothing was ever pushed here.
     pub async fn list(&self, window: &Window) -> Result<Page<Tag>, Error> {
-        let _ = (self.registry, self.repository, window);
-        todo!()
+        let wanted = window.limit.saturating_add(1);
+        let (mut found, mut after, mut more) = (Vec::new(), window.after.clone(), true);
+        while more && found.len() < wanted {
+            let names = self.names(&mut after, (wanted - found.len()).min(NAMES_MAX)).await?;
+            more = after.is_some();
+            found.extend(self.standing(names).await?);
+        }
+        if found.is_empty() && !self.registry.holds_manifests(self.repository).await? {
+            return Err(Error::RepositoryUnknown(self.repository.clone()));
+        }
+        Ok(Page::cut(found, window.limit))
     }
 
     /// The manifest that a tag names now.
@@ -29,14 +49,90 @@ impl Tags<'_> {
     /// # Errors
     /// `ManifestUnknown`.
     pub async fn resolve(&self, tag: &Tag) -> Result<Digest, Error> {
-        let _ = tag;
-        todo!()
+        let link = self.registry.layout.tag_current(self.repository, tag);
+        let digest = self.registry.read_link(&link).await?;
+        digest.ok_or_else(|| Error::ManifestUnknown(Reference::Tag(tag.clone())))
     }
 
+    /// Removes a tag and its history; the manifests stay.
+    ///
     /// # Errors
     /// `ManifestUnknown` when there is no such tag.
     pub async fn delete(&self, tag: &Tag) -> Result<(), Error> {
-        let _ = tag;
-        todo!()
+        let current = self.registry.layout.tag_current(self.repository, tag);
+        // A damaged link can be removed too, so only its being there is asked for.
+        if !self.registry.stands(&current).await? {
+            return Err(Error::ManifestUnknown(Reference::Tag(tag.clone())));
+        }
+        // First what makes it a tag, so that a stop in between leaves no tag.
+        self.registry.store.delete(&[current]).await?;
+        self.delete_history(self.registry.layout.tag(self.repository, tag)).await
+    }
+
+    /// Makes a tag name this manifest: its history first, as Distribution does.
+    pub(in crate::registry) async fn set(&self, tag: &Tag, digest: &Digest) -> Result<(), store::error::Error> {
+        let layout = &self.registry.layout;
+        self.registry.write_link(&layout.tag_index(self.repository, tag, digest), digest).await?;
+        self.registry.write_link(&layout.tag_current(self.repository, tag), digest).await
+    }
+
+    /// Removes every tag that names this manifest now; returns them.
+    pub(in crate::registry) async fn delete_naming(&self, digest: &Digest) -> Result<Vec<Tag>, Error> {
+        let (mut deleted, mut after, mut more) = (Vec::new(), None, true);
+        while more {
+            let names = self.names(&mut after, NAMES_MAX).await?;
+            more = after.is_some();
+            for tag in self.naming(names, digest).await? {
+                match self.delete(&tag).await {
+                    Ok(()) => deleted.push(tag),
+                    Err(Error::ManifestUnknown(_)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(deleted)
+    }
+
+    /// One page of names that may be tags; `after` moves on, to `None` at the end.
+    async fn names(&self, after: &mut Option<String>, limit: usize) -> Result<Vec<Tag>, store::error::Error> {
+        let prefix = self.registry.layout.tags(self.repository);
+        let listing = Listing { prefix, depth: Depth::Children, after: after.take(), limit };
+        let page = self.registry.store.list(&listing).await?;
+        if page.more {
+            *after = page.entries.last().map(|entry| entry.name().to_owned());
+        }
+        let prefixes = page.entries.iter().filter(|entry| matches!(entry, Entry::Prefix { .. }));
+        Ok(prefixes.filter_map(|entry| entry.name().parse().ok()).collect())
+    }
+
+    /// Those of these names that are tags: deleted ones leave empty directories behind.
+    async fn standing(&self, names: Vec<Tag>) -> Result<Vec<Tag>, store::error::Error> {
+        let lookups = names.into_iter().map(|tag| async move {
+            let current = self.registry.layout.tag_current(self.repository, &tag);
+            Ok(self.registry.stands(&current).await?.then_some(tag))
+        });
+        stream::iter(lookups).buffered(LOOKUPS).try_filter_map(|tag| async { Ok(tag) }).try_collect().await
+    }
+
+    async fn naming(&self, names: Vec<Tag>, digest: &Digest) -> Result<Vec<Tag>, store::error::Error> {
+        let lookups = names.into_iter().map(|tag| async move {
+            let link = self.registry.layout.tag_current(self.repository, &tag);
+            let current = self.registry.read_link(&link).await?;
+            Ok((current.as_ref() == Some(digest)).then_some(tag))
+        });
+        stream::iter(lookups).buffered(LOOKUPS).try_filter_map(|tag| async { Ok(tag) }).try_collect().await
+    }
+
+    async fn delete_history(&self, tag: Key) -> Result<(), Error> {
+        let listing = Listing { prefix: tag.clone(), depth: Depth::All, after: None, limit: NAMES_MAX };
+        loop {
+            let page = self.registry.store.list(&listing).await?;
+            let keys: Vec<Key> = page.entries.iter().filter_map(|entry| tag.join(entry.name()).ok()).collect();
+            self.registry.store.delete(&keys).await?;
+            // What cannot be deleted by its name is a stray object of somebody else's.
+            if !page.more || keys.is_empty() {
+                return Ok(());
+            }
+        }
     }
 }

@@ -12,8 +12,11 @@ use futures_util::stream::BoxStream;
 use time::OffsetDateTime;
 
 pub mod error;
+pub mod faulty;
+pub mod filesystem;
 pub mod key;
 pub mod memory;
+pub mod metered;
 
 use crate::store::{error::Error, key::Key};
 

@@ -2,3 +2,11 @@
 
 mod architecture;
 mod tokens;
+mod dropin_layout;
+mod registry_blobs;
+mod registry_format;
+mod registry_lists;
+mod registry_manifests;
+mod registry_referrers;
+mod registry_tree;
+mod store;

@@ -1,0 +1,235 @@
+//! Objects as files below a directory, in the very places where distribution's `filesystem` driver keeps them.
+//!
+//! A key is a path relative to the root. What is written stands under a name of its own (`<name>.<uuid>.tmp`, parts of
+//! an upload in `<name>.<uuid>.part`) in the same directory until it is durable, and is then renamed or linked into
+//! place: readers, crashes and other processes see whole objects only. Symbolic links, FIFOs and devices in the tree
+//! are refused, never followed; only the root may be reached through a link. `delete` removes the directories that it
+//! empties.
+//!
+//! Durable means `fsync` of the file and then of its directory, and of each directory that had to be made. A directory
+//! that another process made a moment ago counts on the journal of the file system (ext4, XFS, Btrfs), which never
+//! keeps an entry without the directory that it lies in.
+
+use std::{
+    fmt, fs, io,
+    ops::Range,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use rustix::fs::{fstat, fsync};
+
+use crate::store::{
+    Limits, Listing, Meta, Multipart, Object, Page, Part, Parts, Pending, Precondition, Result, Slot, Store, Writers,
+    error::{Kind, Operation},
+    filesystem::{
+        draft::Draft,
+        failure::Failure,
+        parts::Suspects,
+        threads::Threads,
+        tree::{Tree, split},
+    },
+    key::Key,
+};
+
+mod draft;
+mod failure;
+mod list;
+mod parts;
+mod promote;
+mod read;
+mod threads;
+mod tree;
+
+/// Most calls that wait for the disk at once, and the least that this may be set to (distribution's `maxthreads`).
+const THREADS_MAX_DEFAULT: usize = 100;
+const THREADS_MAX_MIN: usize = 25;
+
+/// Of the key that [`Filesystem::open`] tries the root with.
+const PROBE: &str = "probe";
+
+/// A directory that holds objects.
+#[derive(Clone)]
+pub struct Filesystem {
+    path: PathBuf,
+    limits: Limits,
+    threads: Threads,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    tree: Tree,
+    suspects: Suspects,
+}
+
+/// A directory cannot hold objects.
+#[derive(Debug, thiserror::Error)]
+#[error("the storage directory {path} cannot be used")]
+pub struct OpenError {
+    pub path: PathBuf,
+    pub source: io::Error,
+}
+
+impl Filesystem {
+    /// Opens a directory, which is made when missing, and tries whether it can be written to.
+    ///
+    /// # Errors
+    /// When it cannot; the error names the path and has the cause as its source.
+    pub fn open(root: &Path) -> Result<Self, OpenError> {
+        let attempt = || {
+            fs::create_dir_all(root)?;
+            // A file without a name, or one that is gone at once: nothing is left in the tree by a start.
+            let probe = root.join(format!("{PROBE}.{}.tmp", uuid::Uuid::new_v4()));
+            fs::OpenOptions::new().write(true).create_new(true).open(&probe)?;
+            fs::remove_file(&probe)?;
+            Ok(Tree::open(root)?)
+        };
+        let tree = attempt().map_err(|source| OpenError { path: root.to_owned(), source })?;
+        Ok(Self {
+            path: root.to_owned(),
+            limits: Limits { parts: Parts::Appended, parts_max: u32::MAX },
+            threads: Threads::new(THREADS_MAX_DEFAULT),
+            inner: Arc::new(Inner { tree, suspects: Suspects::default() }),
+        })
+    }
+
+    /// Bounds the calls that wait for the disk at once (distribution's `maxthreads`); less than 25 counts as 25.
+    #[must_use]
+    pub fn with_threads_max(self, max: usize) -> Self {
+        Self { threads: Threads::new(max.max(THREADS_MAX_MIN)), ..self }
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        operation: Operation,
+        key: &Key,
+        act: impl FnOnce(&Inner) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T> {
+        let inner = Arc::clone(&self.inner);
+        self.threads.run(operation, key.as_str(), move || act(&inner)).await
+    }
+}
+
+impl fmt::Debug for Filesystem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Filesystem").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Store for Filesystem {
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    async fn head(&self, key: &Key) -> Result<Meta> {
+        let of = key.clone();
+        self.run(Operation::Head, key, move |inner| tree::meta(&fstat(inner.tree.object(&of)?)?)).await
+    }
+
+    async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Object> {
+        let of = key.clone();
+        let (file, meta, range) =
+            self.run(Operation::Get, key, move |inner| open_range(&inner.tree, &of, range)).await?;
+        Ok(Object { meta, content: read::content(file, key.clone(), range, self.threads.clone()).boxed() })
+    }
+
+    async fn put(&self, key: &Key, content: Vec<Bytes>, precondition: Precondition) -> Result<()> {
+        let at = key.clone();
+        self.run(Operation::Put, key, move |inner| {
+            let draft = Draft::create(&inner.tree, &at)?;
+            draft.write(&content)?;
+            draft.publish(precondition)
+        })
+        .await
+    }
+
+    async fn delete(&self, keys: &[Key]) -> Result<()> {
+        for key in keys {
+            let at = key.clone();
+            self.run(Operation::Delete, key, move |inner| delete(&inner.tree, &at)).await?;
+        }
+        Ok(())
+    }
+
+    async fn list(&self, listing: &Listing) -> Result<Page> {
+        let asked = listing.clone();
+        self.run(Operation::List, &listing.prefix, move |inner| list::list(&inner.tree, &asked)).await
+    }
+
+    async fn begin(&self, key: &Key) -> Result<Multipart> {
+        let at = key.clone();
+        self.run(Operation::Begin, key, move |inner| parts::begin(&inner.tree, &at)).await
+    }
+
+    async fn put_part(&self, upload: &Multipart, slot: Slot, content: Vec<Bytes>) -> Result<Part> {
+        let to = upload.clone();
+        self.run(Operation::PutPart, &upload.key, move |inner| {
+            parts::put(&inner.tree, &inner.suspects, &to, slot, &content)
+        })
+        .await
+    }
+
+    async fn flush(&self, upload: &Multipart) -> Result<()> {
+        let of = upload.clone();
+        self.run(Operation::Flush, &upload.key, move |inner| parts::flush(&inner.tree, &inner.suspects, &of)).await
+    }
+
+    async fn complete(&self, upload: &Multipart, parts: &[Part], writers: Writers) -> Result<()> {
+        let (of, named) = (upload.clone(), parts.to_vec());
+        self.run(Operation::Complete, &upload.key, move |inner| {
+            parts::complete(&inner.tree, &inner.suspects, &of, &named, writers)
+        })
+        .await
+    }
+
+    async fn abort(&self, upload: &Multipart) -> Result<()> {
+        let of = upload.clone();
+        self.run(Operation::Abort, &upload.key, move |inner| parts::abort(&inner.tree, &inner.suspects, &of)).await
+    }
+
+    async fn pending(&self, prefix: &Key) -> Result<Vec<Pending>> {
+        let below = prefix.clone();
+        self.run(Operation::Pending, prefix, move |inner| list::pending(&inner.tree, &below)).await
+    }
+
+    async fn promote(&self, sources: &[Key], to: &Key) -> Result<()> {
+        let (from, target) = (sources.to_vec(), to.clone());
+        self.run(Operation::Promote, to, move |inner| promote::promote(&inner.tree, &from, &target)).await
+    }
+}
+
+fn open_range(tree: &Tree, key: &Key, range: Option<Range<u64>>) -> Result<(OwnedFd, Meta, Range<u64>), Failure> {
+    let file = tree.object(key)?;
+    let meta = tree::meta(&fstat(&file)?)?;
+    match range {
+        Some(range) if range.is_empty() || range.end > meta.size => Err(Kind::Range.into()),
+        Some(range) => Ok((file, meta, range)),
+        None => {
+            let whole = 0..meta.size;
+            Ok((file, meta, whole))
+        }
+    }
+}
+
+/// Removes an object and the directories that become empty with it. The name is durably gone before they go.
+fn delete(tree: &Tree, key: &Key) -> Result<(), Failure> {
+    let (parent, name) = split(key);
+    let directory = match tree.directory(parent) {
+        Err(failure) if failure.is_not_found() => return Ok(()),
+        other => other?,
+    };
+    match rustix::fs::unlinkat(&directory, name, rustix::fs::AtFlags::empty()) {
+        Ok(()) => fsync(&directory)?,
+        // No object: nothing, or a directory. What an earlier call removed was made durable by that call or is now.
+        Err(rustix::io::Errno::NOENT | rustix::io::Errno::ISDIR) => fsync(&directory)?,
+        Err(errno) => return Err(errno.into()),
+    }
+    tree.prune(parent);
+    Ok(())
+}

@@ -1,0 +1,218 @@
+//! Directories below the root, and how a key finds its file without ever leaving it.
+//!
+//! Every path is resolved by the kernel relative to the root's descriptor and without following any symbolic link, so
+//! neither a key nor something planted in the tree leads outside. Only the root itself may be reached through one.
+
+use std::{os::fd::OwnedFd, path::Path};
+
+use rustix::{
+    fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, fsync, mkdirat, openat, openat2, unlinkat},
+    io::Errno,
+};
+use time::{Duration, OffsetDateTime};
+
+use crate::store::{Meta, error::Kind, filesystem::failure::Failure, key::Key};
+
+/// Of new directories; the process's umask takes its bits from it.
+const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o777);
+
+/// Of new files; the process's umask takes its bits from it.
+const FILE_MODE: Mode = Mode::from_raw_mode(0o666);
+
+/// How often a parent directory is made again after a concurrent delete pruned it.
+const PARENT_ATTEMPTS_MAX: u32 = 64;
+
+/// The directory that all keys are relative to.
+#[derive(Debug)]
+pub(super) struct Tree {
+    root: OwnedFd,
+}
+
+impl Tree {
+    pub(super) fn open(path: &Path) -> Result<Self, Errno> {
+        let root = openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Self { root })
+    }
+
+    /// An existing directory by its path from the root, `.` for the root itself.
+    pub(super) fn directory(&self, path: &str) -> Result<OwnedFd, Failure> {
+        match self.beneath(path, OFlags::RDONLY | OFlags::DIRECTORY) {
+            // A file where a directory is asked for: nothing lies below it.
+            Err(Errno::NOTDIR) => Err(Kind::NotFound.into()),
+            other => Ok(other?),
+        }
+    }
+
+    /// A key's file, for reading.
+    pub(super) fn object(&self, key: &Key) -> Result<OwnedFd, Failure> {
+        match self.beneath(key.as_str(), OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK) {
+            Err(Errno::NOTDIR) => Err(Kind::NotFound.into()),
+            other => regular(other?),
+        }
+    }
+
+    /// Runs `act` with the parent directory of a key, which is made when missing, and the key's last segment.
+    ///
+    /// A concurrent delete may prune the directory between its opening and `act`, which then ends in `NotFound`:
+    /// both are done again. As soon as `act` put something into it, the directory cannot be pruned any more.
+    pub(super) fn in_parent<T>(
+        &self,
+        key: &Key,
+        mut act: impl FnMut(&OwnedFd, &str) -> Result<T, Failure>,
+    ) -> Result<(OwnedFd, T), Failure> {
+        let (parent, name) = split(key);
+        let mut attempts = 0;
+        loop {
+            let result = self.made(parent).and_then(|directory| act(&directory, name).map(|value| (directory, value)));
+            attempts += 1;
+            match result {
+                Err(failure) if failure.is_not_found() && attempts < PARENT_ATTEMPTS_MAX => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Removes directories that became empty, from this one upwards. The root stays.
+    ///
+    /// Best effort: `rmdir` refuses a directory in use, and one that comes back after a power cut harms nobody.
+    pub(super) fn prune(&self, path: &str) {
+        let mut path = path;
+        while path != "." {
+            let (parent, name) = path.rsplit_once('/').unwrap_or((".", path));
+            let removed = self.directory(parent).is_ok_and(|parent| unlinkat(parent, name, AtFlags::REMOVEDIR).is_ok());
+            if !removed {
+                return;
+            }
+            path = parent;
+        }
+    }
+
+    /// A directory by its path from the root, made with its ancestors when missing.
+    fn made(&self, path: &str) -> Result<OwnedFd, Failure> {
+        match self.beneath(path, OFlags::RDONLY | OFlags::DIRECTORY) {
+            Err(Errno::NOENT) => {}
+            other => return Ok(other?),
+        }
+        let mut directory = self.directory(".")?;
+        for segment in path.split('/') {
+            match step(&directory, segment) {
+                Err(Errno::NOENT) => {}
+                other => {
+                    directory = other?;
+                    continue;
+                }
+            }
+            // Also when somebody else was faster: what is acknowledged below must not wait for their fsync.
+            match mkdirat(&directory, segment, DIRECTORY_MODE) {
+                Ok(()) | Err(Errno::EXIST) => fsync(&directory)?,
+                Err(errno) => return Err(errno.into()),
+            }
+            directory = step(&directory, segment)?;
+        }
+        Ok(directory)
+    }
+
+    /// Opens a path below the root; a symbolic link anywhere in it is an error.
+    fn beneath(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY;
+        match openat2(&self.root, path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS) {
+            // Kernels before 5.6, and seccomp profiles that do not know the call.
+            Err(Errno::NOSYS | Errno::PERM) => self.segment_by_segment(path, flags),
+            other => other,
+        }
+    }
+
+    fn segment_by_segment(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let mut directory = step(&self.root, ".")?;
+        let (parents, last) = path.rsplit_once('/').unwrap_or((".", path));
+        for segment in parents.split('/') {
+            directory = step(&directory, segment)?;
+        }
+        openat(directory, last, flags | OFlags::NOFOLLOW, Mode::empty())
+    }
+}
+
+/// The directory that a key lies in, `.` for the root, and the key's last segment.
+pub(super) fn split(key: &Key) -> (&str, &str) {
+    key.as_str().rsplit_once('/').unwrap_or((".", key.as_str()))
+}
+
+/// Opens a file next to others; a symbolic link, a FIFO or a device in its place is refused.
+pub(super) fn open(directory: &OwnedFd, name: &str, access: OFlags) -> Result<OwnedFd, Failure> {
+    // Non-blocking, because opening a FIFO would otherwise wait for its other end. A regular file does not care.
+    let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    regular(openat(directory, name, flags, Mode::empty())?)
+}
+
+/// Makes a file that was not there.
+pub(super) fn create(directory: &OwnedFd, name: &str) -> Result<OwnedFd, Failure> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(openat(directory, name, flags, FILE_MODE)?)
+}
+
+/// Size and age of an open file, or of one that was looked at.
+pub(super) fn meta(stat: &Stat) -> Result<Meta, Failure> {
+    let modified = OffsetDateTime::from_unix_timestamp(stat.st_mtime)
+        .ok()
+        .zip(i64::try_from(stat.st_mtime_nsec).ok())
+        .and_then(|(seconds, nanoseconds)| seconds.checked_add(Duration::nanoseconds(nanoseconds)));
+    match (u64::try_from(stat.st_size), modified) {
+        (Ok(size), Some(modified)) => Ok(Meta { size, modified }),
+        _ => Err(Failure::corrupt("its size or time of change is none")),
+    }
+}
+
+pub(super) fn is_regular(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+}
+
+fn regular(file: OwnedFd) -> Result<OwnedFd, Failure> {
+    match FileType::from_raw_mode(fstat(&file)?.st_mode) {
+        FileType::RegularFile => Ok(file),
+        FileType::Directory => Err(Kind::NotFound.into()),
+        _ => Err(Failure::corrupt("it is not a regular file")),
+    }
+}
+
+fn step(directory: &OwnedFd, segment: &str) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(directory, segment, flags, Mode::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use super::*;
+
+    /// Both ways of resolution must give the same answer, so that an old kernel is no hole.
+    #[test]
+    fn no_path_leaves_the_root() {
+        let base = tempfile::tempdir().unwrap();
+        let root = base.path().join("root");
+        fs::create_dir_all(root.join("a/b")).unwrap();
+        fs::write(root.join("a/b/file"), "inside").unwrap();
+        fs::write(base.path().join("secret"), "outside").unwrap();
+        symlink("../secret", root.join("link")).unwrap();
+        symlink("a", root.join("inner")).unwrap();
+        let tree = Tree::open(&root).unwrap();
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW;
+        for (path, opens) in
+            [("a/b/file", true), ("a", true), ("link", false), ("inner/b/file", false), ("a/none", false)]
+        {
+            assert_eq!(tree.beneath(path, flags).is_ok(), opens, "{path}");
+            assert_eq!(tree.segment_by_segment(path, flags).is_ok(), opens, "{path}, segment by segment");
+        }
+        assert!(tree.beneath("../secret", flags).is_err());
+    }
+
+    #[test]
+    fn prune_stops_at_what_is_in_use() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("a/b/c/d")).unwrap();
+        fs::write(root.path().join("a/file"), "").unwrap();
+        Tree::open(root.path()).unwrap().prune("a/b/c/d");
+        assert!(root.path().join("a/file").exists());
+        assert!(!root.path().join("a/b").exists());
+    }
+}
