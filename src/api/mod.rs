@@ -1,4 +1,13 @@
 //! HTTP without sockets: a request in, an answer out.
+//!
+//! 1. [`route`] reads the path into a [`route::Route`], a value; [`query`] the query.
+//! 2. `access` says what that route needs, and the authority answers with a grant, before anything is read from
+//!    storage or from the body.
+//! 3. One file for each family of endpoints does the work, on the repository that the grant names: `base`, `catalog`,
+//!    `tags`, `manifests`, `blobs` (with `conditional` and `multipart_ranges`), `uploads`, `referrers`.
+//! 4. What went wrong goes through the one table in `error`; [`gateway::Gateway`] adds what every answer has.
+//!
+//! Nothing here knows about connections, and no handler reaches the registry without a grant.
 
 use std::{fmt, net::SocketAddr};
 
@@ -6,7 +15,30 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use http::{HeaderMap, Method, StatusCode, Uri};
+use tracing::Level;
 use uuid::Uuid;
+
+use crate::oci::name::RepositoryName;
+
+mod access;
+mod base;
+mod blobs;
+mod catalog;
+mod conditional;
+mod error;
+pub mod gateway;
+mod headers;
+pub mod location;
+mod manifests;
+pub mod method;
+mod multipart_ranges;
+mod paging;
+mod query;
+mod referrers;
+pub mod route;
+pub mod settings;
+mod tags;
+mod uploads;
 
 /// A request as the rim read it: the whole head, and a body that is fetched chunk by chunk.
 pub struct Request {
@@ -55,8 +87,10 @@ pub enum BodyError {
 #[derive(Debug)]
 pub struct Reply {
     pub status: StatusCode,
+    /// With `Content-Length`, of HEAD answers too; 204 and 304 have none.
     pub headers: HeaderMap,
     pub body: Body,
+    pub log: Log,
 }
 
 /// The bytes of an answer.
@@ -74,6 +108,62 @@ pub enum Body {
 #[derive(Debug, thiserror::Error)]
 #[error("the answer's body could not be read: {0}")]
 pub struct StreamError(pub String);
+
+/// What the access log and the metrics say about a request, beyond what stands in its reply.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Log {
+    /// [`route::Route::label`]; `None` for a path that leads nowhere.
+    pub route: Option<&'static str>,
+    pub repository: Option<RepositoryName>,
+    pub target: Option<Target>,
+    /// Who was let in, at most [`LOG_TEXT_MAX`] bytes. It comes from outside: escape it wherever it is shown.
+    pub subject: Option<String>,
+    pub failure: Option<Failure>,
+}
+
+/// What within its repository a request is about.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Target {
+    /// A tag or a digest: `vars.reference`.
+    Reference(String),
+    /// `vars.digest`
+    Digest(String),
+    /// An upload, at most [`LOG_TEXT_MAX`] bytes as the client wrote it: `vars.uuid`.
+    Upload(String),
+}
+
+/// Why a request failed. Nobody has logged it yet: whoever writes the request's line does.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Failure {
+    /// As in the error body.
+    pub code: &'static str,
+    pub level: Level,
+    /// The whole chain of causes, at most [`LOG_TEXT_MAX`] bytes, with text that clients chose.
+    pub reason: String,
+}
+
+/// Longest text from outside in a [`Log`], in bytes.
+pub const LOG_TEXT_MAX: usize = 1024;
+
+impl Failure {
+    fn new(code: &'static str, level: Level, reason: &str) -> Self {
+        Self { code, level, reason: bounded(reason) }
+    }
+}
+
+/// The beginning of a text, fit for a [`Log`].
+fn bounded(text: &str) -> String {
+    text[..text.floor_char_boundary(LOG_TEXT_MAX)].to_owned()
+}
+
+impl fmt::Debug for Request {
+    /// Neither headers nor query: tokens, passwords and upload states travel in them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut request = f.debug_struct("Request");
+        request.field("id", &self.id).field("method", &self.method).field("path", &self.uri.path());
+        request.field("connection", &self.connection).finish_non_exhaustive()
+    }
+}
 
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
