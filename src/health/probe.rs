@@ -82,7 +82,7 @@ impl HttpProbe {
         stream.write_all(&self.request(host)).await.map_err(|why| why.to_string())?;
         let mut status = [0; STATUS_BYTES];
         stream.read_exact(&mut status).await.map_err(|why| why.to_string())?;
-        let code = std::str::from_utf8(&status).ok().and_then(|line| line.strip_prefix("HTTP/1.")?.get(2..)?.parse().ok());
+        let code: Option<u16> = std::str::from_utf8(&status).ok().and_then(|line| line.strip_prefix("HTTP/1.")?.get(2..)?.parse().ok());
         match code {
             Some(code) if code == self.status => Ok(()),
             Some(code) => Err(format!("expected status {}, got {code}", self.status)),

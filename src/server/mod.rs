@@ -1,1 +1,3 @@
-//! TODO
+//! The rim.
+
+pub mod debug;
