@@ -2,6 +2,7 @@
 
 mod architecture;
 mod config;
+mod debug;
 mod dropin_layout;
 mod interleavings;
 mod registry_blobs;
