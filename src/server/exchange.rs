@@ -24,6 +24,10 @@ use crate::{
 
 /// Is told of every request that was answered.
 pub trait Observer: Send + Sync + 'static {
+    /// A request's head was read.
+    fn begin(&self) {}
+
+    /// That request is over.
     fn observe(&self, exchange: &Exchange);
 }
 
@@ -70,6 +74,7 @@ pub(super) async fn run(
     refusal: Option<Refusal>,
 ) -> (Ending, Option<ServerSession>) {
     let started = Instant::now();
+    context.observer.begin();
     let id = Uuid::new_v4();
     let head = request::head(&session);
     let mut exchange = record(id, &head, connection);

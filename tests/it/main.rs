@@ -6,6 +6,7 @@ mod architecture;
 mod clients;
 mod config;
 mod conformance;
+mod debug;
 mod dropin;
 mod dropin_layout;
 mod interleavings;
