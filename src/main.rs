@@ -1,2 +1,7 @@
 //! Arguments in, one library call, an exit code out.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pierhead::cli::run(std::env::args_os())
+}

@@ -1,1 +1,174 @@
-//! TODO
+//! The configuration file and the environment over it, read once into plain data.
+//!
+//! The way of a file: text, within bounds → a document of nodes that know their lines → `REGISTRY_*`
+//! variables laid over it → a look for keys that are unknown or do nothing → defaults filled in → one typed struct for
+//! each section. The file is what CNCF Distribution 2.8 and 3 and GitLab read, unchanged; what is ours alone stands in
+//! `edge`.
+//!
+//! Nothing here opens another file, logs, or acts on what it read. Only this module reads environment variables.
+
+use std::{fmt, fs::File, io::Read, path::Path};
+
+use anyhow::{Context, Result, bail};
+
+pub mod address;
+pub mod auth;
+pub mod catalog;
+pub mod edge;
+mod effective;
+pub mod environment;
+mod headers;
+pub mod health;
+pub mod http;
+mod inert;
+pub mod log;
+mod node;
+mod scalar;
+mod schema;
+mod section;
+pub mod storage;
+#[cfg(test)]
+mod tests;
+pub mod tls;
+pub mod validation;
+mod yaml;
+
+use crate::config::{
+    auth::Auth,
+    catalog::{Catalog, Tags},
+    edge::Edge,
+    environment::Environment,
+    health::Health,
+    http::Http,
+    log::Log,
+    node::{Node, Origin},
+    section::{Field, Section},
+    storage::Storage,
+    validation::Validation,
+};
+
+/// Largest configuration file, in bytes.
+const FILE_SIZE_MAX: u64 = 1 << 20;
+
+/// The one version of the format.
+const VERSION: &str = "0.1";
+
+/// Everything that an operator can set.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub log: Log,
+    pub storage: Storage,
+    pub auth: Auth,
+    pub http: Http,
+    pub health: Health,
+    pub catalog: Catalog,
+    pub tags: Tags,
+    pub validation: Validation,
+    pub edge: Edge,
+}
+
+/// A configuration, what its operator should hear about it, and how it reads.
+#[derive(Debug)]
+pub struct Loaded {
+    pub config: Config,
+    pub warnings: Vec<Warning>,
+    effective: String,
+}
+
+/// Something that works, but perhaps not as it was meant.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Warning {
+    /// The dotted path of a key, or the name of a variable.
+    pub key: String,
+    /// The rest of the sentence that begins with the key.
+    pub text: String,
+}
+
+impl Config {
+    /// Reads a file and the environment.
+    ///
+    /// # Errors
+    /// The operator's sentence: file and line or variable, key, and what is wrong. No value of a secret is in it.
+    pub fn load(path: &Path, environment: &Environment) -> Result<Loaded> {
+        let mut text = Vec::new();
+        File::open(path)
+            .and_then(|file| file.take(FILE_SIZE_MAX + 1).read_to_end(&mut text))
+            .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+        if text.len() as u64 > FILE_SIZE_MAX {
+            bail!("{}: larger than {FILE_SIZE_MAX} bytes", path.display());
+        }
+        let Ok(text) = String::from_utf8(text) else { bail!("{}: not UTF-8", path.display()) };
+        Self::parse(&text, &path.display().to_string(), environment)
+    }
+
+    /// Reads text as if it stood in the file `name`.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(text: &str, name: &str, environment: &Environment) -> Result<Loaded> {
+        let mut warnings = Vec::new();
+        let mut document = yaml::parse(text, &Origin::File { name: name.into(), line: 1 })?;
+        environment.overlay(&mut document, &mut warnings)?;
+        schema::inspect(&document, &schema::DOCUMENT, "", &mut warnings)?;
+        schema::fill(&mut document, &schema::DOCUMENT);
+        let config = Self::read(&Section::document(&document)?, &mut warnings)?;
+        Ok(Loaded { config, warnings, effective: effective::yaml(&document, &schema::DOCUMENT) })
+    }
+
+    fn read(document: &Section<'_>, warnings: &mut Vec<Warning>) -> Result<Self> {
+        let version = document.need("version")?;
+        if version.text()? != VERSION {
+            return Err(version.fail(format_args!("unsupported version: {:?}; it must be {VERSION}", version.text()?)));
+        }
+        refuse_metadata_database(document)?;
+        let edge = document.need_section("edge")?;
+        Ok(Self {
+            log: Log::read(document)?,
+            storage: Storage::read(&document.need_section("storage")?, warnings)?,
+            auth: Auth::read(document.section("auth")?.as_ref(), warnings)?,
+            http: Http::read(&document.need_section("http")?, &edge, warnings)?,
+            health: Health::read(&document.need_section("health")?)?,
+            catalog: Catalog::read(&document.need_section("catalog")?)?,
+            tags: Tags::read(&document.need_section("tags")?)?,
+            validation: Validation::read(&document.need_section("validation")?, warnings)?,
+            edge: Edge::read(&edge)?,
+        })
+    }
+}
+
+/// With GitLab's metadata database the tags are not in the storage: it would look empty from here, and what is pushed
+/// would be invisible from there.
+fn refuse_metadata_database(document: &Section<'_>) -> Result<()> {
+    let database = document.section("database")?;
+    match database.and_then(|database| database.find("enabled")) {
+        Some(enabled) if !enabled.node().is_idle() => Err(enabled.fail(
+            "asks for the metadata database, which keeps tags outside the storage: this registry would look empty. \
+             Write false if the storage is not managed by that database",
+        )),
+        _ => Ok(()),
+    }
+}
+
+impl Loaded {
+    /// The configuration in force as YAML: the file, the environment and the defaults, each secret redacted.
+    #[must_use]
+    pub fn redacted(&self) -> &str {
+        &self.effective
+    }
+}
+
+impl Warning {
+    fn of(field: &Field<'_>, text: impl fmt::Display) -> Self {
+        Self::at(field.node(), field.key(), text)
+    }
+
+    fn at(node: &Node, key: &str, text: impl fmt::Display) -> Self {
+        Self { key: key.to_owned(), text: format!("{text} ({})", node.origin) }
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.text)
+    }
+}

@@ -7,6 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 pub mod blobs;
 mod cache;
@@ -39,7 +40,6 @@ use crate::{
     secret::Secret,
     store::Store,
 };
-use tokio::sync::Semaphore;
 
 /// What the manifests kept in memory may weigh together, in bytes.
 const VERIFIED_MAX: usize = 16 * 1024 * 1024;
@@ -92,12 +92,18 @@ impl Registry {
         format::refuse_database(&*store, &layout).await?;
         format::check(&*store, &layout).await?;
         let secret = format::secret(&*store, &layout, &settings.signing).await?;
-        let descriptors = Cache::new(settings.descriptor_cache.unwrap_or(0));
-        let verified = Cache::new(VERIFIED_MAX);
-        let budget = Budget::new(settings.upload_memory);
-        let bodies = settings.upload_bodies_max.map(Semaphore::new);
-        let finished = Finished::default();
-        Ok(Self { store, clock, layout, settings, secret, descriptors, verified, budget, bodies, finished })
+        Ok(Self {
+            secret,
+            descriptors: Cache::new(settings.descriptor_cache.unwrap_or(0)),
+            verified: Cache::new(VERIFIED_MAX),
+            budget: Budget::new(settings.upload_memory),
+            bodies: settings.upload_bodies_max.map(Semaphore::new),
+            finished: Finished::default(),
+            store,
+            clock,
+            layout,
+            settings,
+        })
     }
 
     /// Whether this version may still write here: asked every minute, because a newer replica may have come.

@@ -1,1 +1,174 @@
-//! TODO
+//! The rim: sockets on one side, [`Handler`] on the other. The only module that knows pingora.
+//!
+//! `listener` accepts below a connection limit; `connection` does the TLS handshake with our own configuration and
+//! gives the stream to `http1` or `http2`; both read a request's head with pingora's session types and give it to
+//! `exchange`, which refuses what is badly framed (`framing`), lets the handler pull the body (`request`) and writes
+//! what it answers (`reply`). Each side waits for the other: a body chunk is read when the handler asks for it, a
+//! chunk of an answer is asked for when the last one was written.
+//!
+//! The accept loop and the loop over requests are ours, because pingora's own know no deadline for a whole head, no
+//! limit of connections, no drain that ends when idle and no TLS settings; pingora parses, frames and multiplexes.
+//! Its proxy (`HttpProxy`) reads heads by itself and would bring back those gaps: requests that have to be forwarded
+//! go through its connector (`pingora::connectors::http`), whose answer is a stream like any other.
+//!
+//! Nothing here knows what a registry is. Time spent waiting for the handler never counts against the client.
+
+pub mod address;
+pub mod exchange;
+
+mod connection;
+mod framing;
+mod http1;
+mod http2;
+mod listener;
+mod reply;
+mod request;
+mod socket;
+mod stream;
+
+use std::{future::Future, io, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use rustls::ServerConfig;
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
+
+use crate::{
+    api,
+    server::{address::Address, connection::Context, exchange::Observer, listener::Listener},
+};
+
+/// Answers requests. A panic becomes a 500.
+#[async_trait]
+pub trait Handler: Send + Sync + 'static {
+    /// The answer's body may still read the request's.
+    async fn handle(&self, request: api::Request) -> api::Reply;
+}
+
+/// Where to listen, and within which bounds.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub listeners: Vec<Endpoint>,
+    pub limits: Limits,
+    pub deadlines: Deadlines,
+    /// How long running requests may take once a shutdown was asked for; `None` cuts them at once, which is what the
+    /// registry's `draintimeout: 0` means.
+    pub drain: Option<Duration>,
+}
+
+/// One address, and the TLS that is spoken on it.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    pub address: Address,
+    /// `None`: plain HTTP/1.1.
+    pub tls: Option<Arc<ServerConfig>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Open connections over all listeners; when they are reached, new ones wait in the kernel's queue.
+    pub connections: usize,
+    /// Bytes of a request's head.
+    pub head_bytes: usize,
+    /// Bytes of a request's target.
+    pub target_bytes: usize,
+    /// Requests that run at once on one HTTP/2 connection.
+    pub streams: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 8192, head_bytes: 64 << 10, target_bytes: 8 << 10, streams: 100 }
+    }
+}
+
+/// How long a client may take.
+#[derive(Clone, Debug)]
+pub struct Deadlines {
+    /// For the TLS handshake.
+    pub handshake: Duration,
+    /// From a head's first byte to its last.
+    pub head: Duration,
+    /// Between two requests on one connection.
+    pub idle: Duration,
+    /// For the next bytes of a body that is being read.
+    pub body: Duration,
+    /// Bytes per second that a body must bring on average over each `body` period of waiting for it; 0 for no rate.
+    pub body_rate_min: u32,
+    /// For the next bytes of an answer to be taken.
+    pub write: Duration,
+    /// For what a client still sends after it was answered early.
+    pub linger: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            head: Duration::from_secs(10),
+            idle: Duration::from_secs(75),
+            body: Duration::from_mins(1),
+            body_rate_min: 1024,
+            write: Duration::from_mins(1),
+            linger: Duration::from_secs(2),
+        }
+    }
+}
+
+/// An address that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}")]
+pub struct BindError {
+    pub address: Address,
+    pub source: io::Error,
+}
+
+/// Bound sockets on which nothing is served yet.
+#[derive(Debug)]
+pub struct Server {
+    listeners: Vec<Listener>,
+    settings: Settings,
+}
+
+impl Server {
+    /// Binds every address or none.
+    pub fn bind(settings: Settings) -> Result<Self, BindError> {
+        let listeners = settings.listeners.iter().map(Listener::bind).collect::<Result<_, _>>()?;
+        Ok(Self { listeners, settings })
+    }
+
+    /// Where it really listens, in the order of the settings; a port 0 became the port that the system chose.
+    pub fn local_addresses(&self) -> Vec<Address> {
+        self.listeners.iter().map(|listener| listener.local().clone()).collect()
+    }
+
+    /// Serves until `shutdown` completes, then closes the listeners and idle connections, and returns as soon as the
+    /// last running request has ended or the drain's time is over.
+    pub async fn run(
+        self,
+        handler: Arc<dyn Handler>,
+        observer: Arc<dyn Observer>,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> io::Result<()> {
+        let (stop, stopping) = watch::channel(false);
+        let context = Arc::new(Context {
+            handler,
+            observer,
+            limits: self.settings.limits.clone(),
+            deadlines: self.settings.deadlines.clone(),
+            stopping,
+        });
+        let slots = Arc::new(Semaphore::new(self.settings.limits.connections.min(Semaphore::MAX_PERMITS)));
+        let mut loops = JoinSet::new();
+        for listener in self.listeners {
+            let accept = listener.start()?;
+            loops.spawn(accept.serve(Arc::clone(&context), Arc::clone(&slots), self.settings.drain));
+        }
+        shutdown.await;
+        stop.send_replace(true);
+        while loops.join_next().await.is_some() {}
+        Ok(())
+    }
+}

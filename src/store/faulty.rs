@@ -34,14 +34,14 @@ pub enum When {
 
 /// Passes calls on to another store, except for one.
 #[derive(Debug)]
-pub struct Faulty<S> {
+pub struct Faulty<S: ?Sized> {
     inner: Arc<S>,
     plan: Plan,
     /// Operation and key of every call so far.
     calls: Mutex<Vec<(Operation, String)>>,
 }
 
-impl<S: Store> Faulty<S> {
+impl<S: Store + ?Sized> Faulty<S> {
     pub const fn new(inner: Arc<S>, plan: Plan) -> Self {
         Self { inner, plan, calls: Mutex::new(Vec::new()) }
     }
@@ -74,7 +74,7 @@ impl<S: Store> Faulty<S> {
 }
 
 #[async_trait]
-impl<S: Store> Store for Faulty<S> {
+impl<S: Store + ?Sized> Store for Faulty<S> {
     fn limits(&self) -> &Limits {
         self.inner.limits()
     }

@@ -4,7 +4,10 @@
 //! parts stays invisible until [`Store::complete`]. A difference between backends is data ([`Limits`]), never a
 //! downcast. Every backend passes the one contract suite in `tests/it/store/contract.rs`.
 
-use std::{fmt::Debug, ops::Range};
+use std::{
+    fmt::{self, Debug},
+    ops::Range,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -40,10 +43,12 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Writes a whole object at once: readers see all of it or what was there before.
     async fn put(&self, key: &Key, content: Vec<Bytes>, precondition: Precondition) -> Result<()>;
 
-    /// Removes objects one after the other in the given order; a missing key is success.
+    /// Removes objects one after the other in the given order; a missing key is success. Directories that become empty
+    /// go too, where a backend has any.
     async fn delete(&self, keys: &[Key]) -> Result<()>;
 
-    /// One page of what lies below a prefix; an empty page where nothing does.
+    /// One page of what lies below a prefix; an empty page where nothing does. A prefix in the answer may hold no
+    /// object: a directory can be empty, or hold unfinished uploads only, which are never listed.
     async fn list(&self, listing: &Listing) -> Result<Page>;
 
     /// Opens an upload in parts. It is a value: any process that knows it can go on with it.
@@ -62,7 +67,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Drops an upload and its parts; one that is gone is success.
     async fn abort(&self, upload: &Multipart) -> Result<()>;
 
-    /// Every unfinished upload whose key lies below a prefix.
+    /// Every unfinished upload whose key lies below a prefix, and whatever else a crash left there that
+    /// [`Store::abort`] can remove.
     async fn pending(&self, prefix: &Key) -> Result<Vec<Pending>>;
 
     /// Joins whole objects into one at `to`, inside the store. The sources stay.
@@ -117,6 +123,12 @@ pub struct Object {
     pub content: BoxStream<'static, Result<Bytes>>,
 }
 
+impl Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Object").field("meta", &self.meta).finish_non_exhaustive()
+    }
+}
+
 /// An unfinished upload.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Multipart {
@@ -150,6 +162,7 @@ pub struct Part {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Pending {
     pub upload: Multipart,
+    /// When it was begun, or later: a backend may only know the last write.
     pub started: OffsetDateTime,
 }
 

@@ -1,1 +1,133 @@
-//! TODO
+//! What the edge presents: certificates, their keys, and the terms of a handshake.
+//!
+//! `pem` reads and judges a pair of files, `development` makes a pair where none is configured, `Certificates` holds
+//! the pairs by name and is swapped as a whole while connections run, and [`server_config`] turns [`Settings`] into
+//! the configuration that the accept loop hands to each handshake. Resumption tickets are sealed with keys that rotate
+//! and live in this process's memory only; early data (0-RTT) is never accepted.
+//!
+//! This module never reads the configuration file, never listens and never decides when to load again.
+
+pub mod certificates;
+pub mod client;
+pub mod development;
+pub mod pem;
+
+mod suites;
+
+use std::sync::Arc;
+
+use rustls::{
+    ServerConfig, SupportedProtocolVersion,
+    crypto::{CryptoProvider, aws_lc_rs},
+};
+
+use crate::tls::certificates::Certificates;
+
+/// The terms of every handshake.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub minimum: Version,
+    /// Cipher suites by the names that Go gives them; empty means every suite that rustls has. As in Go they restrict
+    /// TLS 1.2 only: the three suites of TLS 1.3 are always offered.
+    pub cipher_suites: Vec<String>,
+    /// `None`: clients are not asked for a certificate.
+    pub client: Option<client::Settings>,
+    /// Whether `h2` is offered beside `http/1.1`.
+    pub http2: Http2,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { minimum: Version::Tls12, cipher_suites: Vec::new(), client: None, http2: Http2::Offered }
+    }
+}
+
+/// The oldest protocol version that is spoken; rustls has none older than 1.2.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Version {
+    Tls12,
+    Tls13,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Http2 {
+    Offered,
+    Disabled,
+}
+
+/// Why settings make no server configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cipher suite {0:?} is not known")]
+    UnknownCipherSuite(String),
+    #[error("none of the configured cipher suites is safe enough to be offered")]
+    NoCipherSuite,
+    #[error(transparent)]
+    Client(#[from] client::Error),
+    #[error("TLS cannot be set up: {0}")]
+    Rustls(#[from] rustls::Error),
+}
+
+/// Makes our provider the process's default. It has to be called before anything else touches TLS: the first provider
+/// installed stays, and the engine below `server` would install one without post-quantum key exchange.
+pub fn install_provider() {
+    // A second call finds the provider of the first, which is the same.
+    let _ = provider().install_default();
+}
+
+/// The post-quantum hybrid first, so that it is chosen whenever the client has it.
+fn provider() -> CryptoProvider {
+    let mut provider = aws_lc_rs::default_provider();
+    provider.kx_groups.sort_by_key(|group| group.name() != rustls::NamedGroup::X25519MLKEM768);
+    provider
+}
+
+/// The configuration for every connection; certificates are looked up in `certificates` at each handshake.
+pub fn server_config(settings: &Settings, certificates: Arc<Certificates>) -> Result<Arc<ServerConfig>, Error> {
+    let mut provider = provider();
+    suites::restrict(&mut provider.cipher_suites, &settings.cipher_suites)?;
+    let provider = Arc::new(provider);
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&protocol_versions(settings.minimum))?;
+    let builder = match &settings.client {
+        None => builder.with_no_client_auth(),
+        Some(client) => builder.with_client_cert_verifier(client::verifier(client, &provider)?),
+    };
+    let mut config = builder.with_cert_resolver(certificates);
+    config.ticketer = aws_lc_rs::Ticketer::new()?;
+    config.alpn_protocols = match settings.http2 {
+        Http2::Offered => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        Http2::Disabled => vec![b"http/1.1".to_vec()],
+    };
+    Ok(Arc::new(config))
+}
+
+fn protocol_versions(minimum: Version) -> Vec<&'static SupportedProtocolVersion> {
+    let mut versions = vec![&rustls::version::TLS13];
+    if minimum == Version::Tls12 {
+        versions.push(&rustls::version::TLS12);
+    }
+    versions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hybrid_group_is_offered_first() {
+        assert_eq!(provider().kx_groups[0].name(), rustls::NamedGroup::X25519MLKEM768);
+    }
+
+    #[test]
+    fn protocols_and_early_data() {
+        let check = |http2, expected: &[&[u8]]| {
+            let settings = Settings { http2, ..Settings::default() };
+            let config = server_config(&settings, Arc::new(Certificates::default())).unwrap();
+            assert_eq!(config.alpn_protocols, expected);
+            assert_eq!(config.max_early_data_size, 0);
+        };
+        check(Http2::Offered, &[b"h2", b"http/1.1"]);
+        check(Http2::Disabled, &[b"http/1.1"]);
+    }
+}

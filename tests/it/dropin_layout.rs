@@ -4,16 +4,18 @@
 //! after pushes of: a Docker image as `group/app:1.0` and `group/app:latest`, an OCI image as `group/app:latest`, an
 //! index of that one as `group/app:multi`, and the Docker image again as `solo:old`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, error::Error, fs, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use pierhead::{
+    clock::SystemClock,
     oci::digest::Digest,
-    registry::{manifests::Incoming, page::Window},
+    registry::{Registry, error, manifests::Incoming, page::Window},
+    store::{Precondition, Store, filesystem::Filesystem},
 };
 
-use crate::registry_tree::{Fixture, ROOT, Tree, name, settings};
+use crate::registry_tree::{Fixture, ROOT, Tree, data, name, settings, tag};
 
 fn golden() -> BTreeMap<String, String> {
     serde_json::from_str(include_str!("dropin_layout.json")).expect("a map of files")
@@ -60,57 +62,94 @@ async fn their_tree_is_read() {
         let blobs = fixture.registry.blobs(repository);
         let object = blobs.open(&blobs.stat(digest).await.unwrap(), None).await.unwrap();
         let content: Vec<Bytes> = object.content.try_collect().await.unwrap();
-        assert_eq!(
-            content.concat(),
-            files[&format!("blobs/sha256/{}/{}/data", &digest.hex()[..2], digest.hex())].as_bytes()
-        );
+        assert_eq!(content.concat(), files[&data(digest)].as_bytes());
     }
 }
 
-#[tokio::test]
-async fn our_tree_is_theirs() {
+/// Pushes what was pushed to docker-registry, in the same order.
+async fn push_everything(store: Arc<dyn Store>) -> Result<(), Box<dyn Error>> {
     let files = golden();
-    let content =
-        |digest: &Digest| files[&format!("blobs/sha256/{}/{}/data", &digest.hex()[..2], digest.hex())].clone();
-    let fixture = Fixture::over(Tree::new(), settings()).await;
+    let content = |digest: &Digest| Bytes::from(files[&data(digest)].clone());
+    let registry = Registry::open(Arc::clone(&store), Arc::new(SystemClock), settings()).await?;
     for repository in ["group/app", "solo"] {
         for digest in links(&files, &format!("repositories/{repository}/_layers/")) {
             // The bytes come with uploads; here only where they lie matters.
-            fixture.tree.write(&format!("blobs/sha256/{}/{}/data", &digest.hex()[..2], digest.hex()), content(&digest));
-            fixture.registry.blobs(&name(repository)).adopt(&digest).await.unwrap();
+            let key = format!("{ROOT}/{}", data(&digest)).parse()?;
+            store.put(&key, vec![content(&digest)], Precondition::Always).await?;
+            registry.blobs(&name(repository)).adopt(&digest).await?;
         }
     }
-    let current = |repository: &str, tag: &str| -> Digest {
-        files[&format!("repositories/{repository}/_manifests/tags/{tag}/current/link")].parse().unwrap()
-    };
-    let docker = current("group/app", "1.0");
-    let image = current("group/app", "latest");
-    let index = current("group/app", "multi");
-    let pushes = [
+    let current =
+        |tag: &str| files[&format!("repositories/group/app/_manifests/tags/{tag}/current/link")].parse::<Digest>();
+    let (docker, image, index) = (current("1.0")?, current("latest")?, current("multi")?);
+    for (repository, tag, digest) in [
         ("group/app", "1.0", &docker),
         ("group/app", "latest", &docker),
         ("group/app", "latest", &image),
         ("group/app", "multi", &index),
         ("solo", "old", &docker),
-    ];
-    for (repository, tag, digest) in pushes {
-        let incoming = Incoming {
-            reference: tag.parse().unwrap(),
-            tags: Vec::new(),
-            content_type: None,
-            raw: content(digest).into(),
-        };
-        fixture.registry.manifests(&name(repository)).put(incoming).await.unwrap();
+    ] {
+        let (reference, raw) = (tag.parse()?, content(digest));
+        let incoming = Incoming { reference, tags: Vec::new(), content_type: None, raw };
+        registry.manifests(&name(repository)).put(incoming).await?;
     }
-    let ours: BTreeMap<String, Bytes> = fixture.tree.objects();
-    let ours = ours.into_iter().filter(|(key, _)| !key.contains("/_pierhead/"));
-    let ours: BTreeMap<String, String> = ours
-        .map(|(key, content)| {
-            let path = key.strip_prefix(ROOT).and_then(|path| path.strip_prefix('/')).expect("below the root");
-            (path.to_owned(), String::from_utf8(content.to_vec()).expect("all content here is text"))
-        })
-        .collect();
-    assert_eq!(ours, files);
+    Ok(())
+}
+
+/// Only what is ours alone may stand beside what they write.
+fn assert_theirs(ours: impl IntoIterator<Item = (String, Vec<u8>)>) {
+    let ours = ours.into_iter().filter(|(path, _)| !path.starts_with("_pierhead/"));
+    let text = |content| String::from_utf8(content).expect("all content here is text");
+    assert_eq!(ours.map(|(path, content)| (path, text(content))).collect::<BTreeMap<_, _>>(), golden());
+}
+
+#[tokio::test]
+async fn our_tree_is_theirs() {
+    let tree = Tree::new();
+    push_everything(Arc::clone(&tree.store) as Arc<dyn Store>).await.unwrap();
+    let below = |key: &str| key.strip_prefix(ROOT).and_then(|path| path.strip_prefix('/')).map(str::to_owned);
+    assert_theirs(tree.objects().into_iter().map(|(key, content)| (below(&key).unwrap(), content.to_vec())));
+}
+
+#[tokio::test]
+async fn our_files_are_theirs() {
+    let directory = tempfile::tempdir().unwrap();
+    push_everything(Arc::new(Filesystem::open(directory.path()).unwrap())).await.unwrap();
+    let root = directory.path().join(ROOT);
+    let (mut directories, mut files) = (vec![root.clone()], Vec::new());
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
+            let list = if entry.file_type().unwrap().is_dir() { &mut directories } else { &mut files };
+            list.push(entry.path());
+        }
+    }
+    let below = |path: &Path| path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+    assert_theirs(files.iter().map(|path| (below(path), fs::read(path).unwrap())));
+}
+
+/// Empty directories stay behind where they and we delete.
+#[tokio::test]
+async fn their_files_are_read_and_deleted() {
+    let directory = tempfile::tempdir().unwrap();
+    for (path, content) in golden() {
+        let path = directory.path().join(ROOT).join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+    fs::create_dir_all(directory.path().join(ROOT).join("repositories/empty/_manifests/tags/none/current")).unwrap();
+    let store: Arc<dyn Store> = Arc::new(Filesystem::open(directory.path()).unwrap());
+    let registry = Registry::open(store, Arc::new(SystemClock), settings()).await.unwrap();
+    let (app, solo) = (name("group/app"), name("solo"));
+    let window = Window { after: None, limit: 100 };
+    assert_eq!(registry.catalog().list(&window).await.unwrap().items, [app.clone(), solo.clone()]);
+    assert_eq!(registry.tags(&app).list(&window).await.unwrap().items.len(), 3);
+    assert!(matches!(registry.tags(&name("empty")).list(&window).await, Err(error::Error::RepositoryUnknown(_))));
+
+    let digest = registry.tags(&solo).resolve(&tag("old")).await.unwrap();
+    assert_eq!(registry.manifests(&solo).delete(&digest).await.unwrap(), [tag("old")]);
+    registry.tags(&app).delete(&tag("multi")).await.unwrap();
+    assert_eq!(registry.catalog().list(&window).await.unwrap().items, [name("group/app")]);
+    assert_eq!(registry.tags(&app).list(&window).await.unwrap().items, ["1.0", "latest"].map(tag));
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
 //! Everything that is tested from outside: one binary, one file per subject.
 
 mod architecture;
+mod config;
 mod dropin_layout;
 mod gateway;
+mod interleavings;
 mod pull;
 mod push;
 mod registry_blobs;
@@ -14,3 +16,4 @@ mod registry_tree;
 mod routes;
 mod store;
 mod tokens;
+mod wire;

@@ -69,14 +69,13 @@ impl Manifests<'_> {
     }
 
     async fn size_of(&self, needed: &Needed) -> Result<Option<u64>, Error> {
-        let blob = || self.registry.blobs(self.repository);
+        let may_be_manifest = !matches!(needed.place, Place::Blob);
+        if may_be_manifest && self.registry.revision(self.repository, &needed.digest).await? {
+            return Ok(self.registry.content_size_now(&needed.digest).await?);
+        }
         match needed.place {
-            Place::Blob => blob().size_now(&needed.digest).await,
-            Place::Manifest | Place::Either if self.registry.revision(self.repository, &needed.digest).await? => {
-                Ok(self.registry.content_size_now(&needed.digest).await?)
-            }
             Place::Manifest => Ok(None),
-            Place::Either => blob().size_now(&needed.digest).await,
+            Place::Blob | Place::Either => self.registry.blobs(self.repository).size_now(&needed.digest).await,
         }
     }
 }

@@ -87,11 +87,12 @@ impl Urls {
     }
 }
 
-/// `http` or `https` with a host, and no fragment.
+/// `http` or `https` with a host, and neither a fragment nor anything that has to be escaped (RFC 3986, section 2).
 fn is_web_address(url: &str) -> bool {
-    let Ok(uri) = url.parse::<http::Uri>() else { return false };
-    let host = uri.host().is_some_and(|host| !host.is_empty());
-    host && matches!(uri.scheme_str(), Some("http" | "https")) && !url.contains('#')
+    let Some((scheme, rest)) = url.split_once("://") else { return false };
+    let host = rest.split(['/', '?']).next().is_some_and(|authority| !authority.is_empty());
+    let web = ["http", "https"].iter().any(|web| web.eq_ignore_ascii_case(scheme));
+    web && host && url.bytes().all(|byte| byte.is_ascii_graphic() && !br##""#<>\^`{|}"##.contains(&byte))
 }
 
 #[cfg(test)]
@@ -109,7 +110,7 @@ mod tests {
         check(&["^https://a"], &[], "http://a.example/x", false, false);
         check(&[], &["evil"], "https://a.example/x", true, true);
         check(&["example"], &["evil"], "https://evil.example/x", false, false);
-        for bad in ["ftp://a.example/x", "https://a.example/#x", "/x", "", "https:///x", "a b"] {
+        for bad in ["ftp://a.example/x", "https://a.example/#x", "/x", "", "https:///x", "a b", "https://a b/"] {
             check(&[".*"], &[], bad, false, false);
         }
         assert!(Urls::new(["("], [""; 0]).is_err());

@@ -60,7 +60,7 @@ enum State {
 }
 
 /// What to do next.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Action {
     /// Read the journal's highest entry.
     Look,

@@ -268,8 +268,8 @@ impl<'a> Receiver<'a> {
         Ok(())
     }
 
-    /// The tails' bytes, read back.
-    async fn gather(&self, tails: &[Tail]) -> store::Result<Vec<Bytes>> {
+    /// The tails' bytes, read back. Borrows mutably because a shared borrow would tie the request to one thread.
+    async fn gather(&mut self, tails: &[Tail]) -> store::Result<Vec<Bytes>> {
         let Target::Upload(journal) = self.target else { return Ok(Vec::new()) };
         let mut content = Vec::new();
         for tail in tails {

@@ -79,7 +79,7 @@ mod tests {
             let error = Failure::from(errno).during(Operation::Put, "a/b");
             assert_eq!(error.kind, expected, "{errno}");
             assert_eq!(error.to_string(), format!("put a/b: {expected}"));
-            assert!(std::error::Error::source(&error).is_some(), "{errno}: the cause is kept");
+            assert!(error::Error::source(&error).is_some(), "{errno}: the cause is kept");
         }
     }
 }

@@ -82,12 +82,14 @@ fn all(tree: &Tree, listing: &Listing) -> Result<Page, Failure> {
     Ok(page)
 }
 
+type Visit<'a> = dyn FnMut(&str, &Stat) -> Result<ControlFlow<()>, Failure> + 'a;
+
 /// A visit of every file of one kind below a directory, in the order of the bytes of their relative names.
 struct Walk<'a> {
     tree: &'a Tree,
     wanted: Wanted,
     /// Called with the relative name.
-    visit: &'a mut dyn FnMut(&str, &Stat) -> Result<ControlFlow<()>, Failure>,
+    visit: &'a mut Visit<'a>,
 }
 
 #[derive(Clone, Copy)]

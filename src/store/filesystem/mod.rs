@@ -21,7 +21,10 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use rustix::fs::{fstat, fsync};
+use rustix::{
+    fs::{AtFlags, fstat, fsync, unlinkat},
+    io::Errno,
+};
 
 use crate::store::{
     Limits, Listing, Meta, Multipart, Object, Page, Part, Parts, Pending, Precondition, Result, Slot, Store, Writers,
@@ -49,7 +52,7 @@ mod tree;
 const THREADS_MAX_DEFAULT: usize = 100;
 const THREADS_MAX_MIN: usize = 25;
 
-/// Of the key that [`Filesystem::open`] tries the root with.
+/// The object that [`Filesystem::open`] tries the root with.
 const PROBE: &str = "probe";
 
 /// A directory that holds objects.
@@ -83,8 +86,8 @@ impl Filesystem {
     pub fn open(root: &Path) -> Result<Self, OpenError> {
         let attempt = || {
             fs::create_dir_all(root)?;
-            // A file without a name, or one that is gone at once: nothing is left in the tree by a start.
-            let probe = root.join(format!("{PROBE}.{}.tmp", uuid::Uuid::new_v4()));
+            // Named like any temporary file, so that one left by a crash is hidden and reported as they are.
+            let probe = root.join(draft::temporary(PROBE));
             fs::OpenOptions::new().write(true).create_new(true).open(&probe)?;
             fs::remove_file(&probe)?;
             Ok(Tree::open(root)?)
@@ -224,10 +227,9 @@ fn delete(tree: &Tree, key: &Key) -> Result<(), Failure> {
         Err(failure) if failure.is_not_found() => return Ok(()),
         other => other?,
     };
-    match rustix::fs::unlinkat(&directory, name, rustix::fs::AtFlags::empty()) {
-        Ok(()) => fsync(&directory)?,
-        // No object: nothing, or a directory. What an earlier call removed was made durable by that call or is now.
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::ISDIR) => fsync(&directory)?,
+    match unlinkat(&directory, name, AtFlags::empty()) {
+        // No object: nothing, or a directory. An earlier call may have removed it and not come to the next line.
+        Ok(()) | Err(Errno::NOENT | Errno::ISDIR) => fsync(&directory)?,
         Err(errno) => return Err(errno.into()),
     }
     tree.prune(parent);

@@ -105,11 +105,14 @@ pub(super) fn complete(
     if written < total {
         return Err(Failure::corrupt("the upload is shorter than its parts"));
     }
+    if writers == Writers::Sole {
+        // These parts may never have been flushed.
+        suspects.check(upload)?;
+    }
     let (_, name) = split(&upload.key);
     let part_file = format!("{name}.{}", upload.id);
     match writers {
         Writers::Sole if written == total => {
-            suspects.check(upload)?;
             suspects.fsync(upload, &file)?;
             match renameat(&directory, &part_file, &directory, name) {
                 // Another call with the same parts was faster.
@@ -198,6 +201,29 @@ fn total(parts: &[Part]) -> Result<u64, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failed_fsync_is_not_forgotten() {
+        let root = tempfile::tempdir().unwrap();
+        let tree = Tree::open(root.path()).unwrap();
+        let suspects = Suspects::default();
+        let upload = begin(&tree, &"a/b".parse().unwrap()).unwrap();
+        let slot = Slot { number: 1, offset: 0 };
+        let part = put(&tree, &suspects, &upload, slot, &[Bytes::from("flushed")]).unwrap();
+        flush(&tree, &suspects, &upload).unwrap();
+        // A pipe cannot be synchronised: the one descriptor at hand whose fsync fails.
+        let (_reader, writer) = std::io::pipe().unwrap();
+        suspects.fsync(&upload, &writer.into()).unwrap_err();
+        let next = Slot { number: 2, offset: 7 };
+        let failures = [
+            put(&tree, &suspects, &upload, next, &[]).unwrap_err(),
+            flush(&tree, &suspects, &upload).unwrap_err(),
+            complete(&tree, &suspects, &upload, std::slice::from_ref(&part), Writers::Sole).unwrap_err(),
+        ];
+        assert!(failures.iter().all(|failure| failure.kind == Kind::Unavailable), "{failures:?}");
+        complete(&tree, &suspects, &upload, &[part], Writers::MayLinger).expect("what was flushed is copied out");
+        assert_eq!(std::fs::read(root.path().join("a/b")).unwrap(), b"flushed");
+    }
 
     #[test]
     fn names_of_unfinished_files() {

@@ -207,6 +207,23 @@ mod tests {
     }
 
     #[test]
+    fn a_parent_that_is_pruned_meanwhile_is_made_again() {
+        let root = tempfile::tempdir().unwrap();
+        let tree = Tree::open(root.path()).unwrap();
+        let mut opened = 0;
+        let made = tree.in_parent(&"a/b/file".parse().unwrap(), |directory, name| {
+            opened += 1;
+            if opened < 3 {
+                tree.prune("a/b");
+            }
+            create(directory, name)
+        });
+        made.unwrap();
+        assert_eq!(opened, 3);
+        assert!(root.path().join("a/b/file").exists());
+    }
+
+    #[test]
     fn prune_stops_at_what_is_in_use() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir_all(root.path().join("a/b/c/d")).unwrap();

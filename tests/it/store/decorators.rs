@@ -42,7 +42,7 @@ async fn every_call_is_observed() {
     let store = {
         let seen = Arc::clone(&seen);
         Metered::new(memory(), move |observation| {
-            seen.lock().unwrap().push((observation.operation, observation.outcome))
+            seen.lock().unwrap().push((observation.operation, observation.outcome));
         })
     };
     store.put(&key("a"), Vec::new(), Precondition::Always).await.unwrap();

@@ -142,7 +142,7 @@ fn a_root_that_is_none_is_named() {
 
 /// Needs the right to mount: says so where it is missing.
 #[tokio::test]
-async fn a_full_medium_is_told_and_recovers() {
+async fn a_full_and_a_read_only_medium_are_told() {
     let root = tempfile::tempdir().unwrap();
     let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(root.path()).output();
     if !mounted.is_ok_and(|output| output.status.success()) {
@@ -162,6 +162,12 @@ async fn a_full_medium_is_told_and_recovers() {
     assert_eq!(full.unwrap_err().kind, Kind::Full);
     store.abort(&upload).await.unwrap();
     store.put(&key("t/more"), content(1000), Precondition::Always).await.expect("there is room again");
+    let remounted = Command::new("mount").args(["-o", "remount,ro"]).arg(root.path()).status();
+    assert!(remounted.is_ok_and(|status| status.success()));
+    let denied = store.put(&key("t/more"), content(10), Precondition::Always).await;
+    assert_eq!(denied.unwrap_err().kind, Kind::Denied, "a medium that became read-only");
+    assert_eq!(store.delete(&[key("t/kept")]).await.unwrap_err().kind, Kind::Denied);
+    assert_eq!(read(&store, "t/kept", None).await.map(|text| text.len()), Ok(1000), "is still read");
     drop((store, unmount));
 }
 
@@ -170,6 +176,6 @@ struct Unmount<'a>(&'a Path);
 impl Drop for Unmount<'_> {
     fn drop(&mut self) {
         let status = Command::new("umount").arg("--lazy").arg(self.0).status();
-        assert!(status.is_ok_and(|status| status.success()), "the tmpfs at {:?} is still mounted", self.0);
+        assert!(status.is_ok_and(|status| status.success()), "the tmpfs at {} is still mounted", self.0.display());
     }
 }

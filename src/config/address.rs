@@ -1,0 +1,109 @@
+//! Where to listen and where to reach somebody: `host:port` as Go writes it, and absolute URLs.
+
+use std::fmt;
+
+use anyhow::Result;
+use http::Uri;
+
+use crate::config::section::Field;
+
+/// `host:port`; an empty host means all interfaces.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Address {
+    /// A name or an IP address, without brackets; empty for all interfaces.
+    pub host: String,
+    pub port: u16,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl Address {
+    pub(in crate::config) fn read(field: &Field<'_>) -> Result<Self> {
+        Self::parse(field.text()?)
+            .ok_or_else(|| field.fail("must be an address such as :5000, 127.0.0.1:5000 or [::1]:5000"))
+    }
+
+    /// Whether only this machine reaches it.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        let ip = self.host.split('%').next().and_then(|host| host.parse::<std::net::IpAddr>().ok());
+        self.host == "localhost" || ip.is_some_and(|ip| ip.is_loopback())
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (host, port) = text.rsplit_once(':')?;
+        let port = port.bytes().all(|byte| byte.is_ascii_digit()).then(|| port.parse().ok())??;
+        let host = match host.strip_prefix('[') {
+            Some(rest) => rest.strip_suffix(']')?,
+            None if host.contains([':', '/', ' ']) => return None,
+            None => host,
+        };
+        Some(Self { host: host.to_owned(), port })
+    }
+}
+
+/// An absolute http or https URL without user information.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Url(Uri);
+
+impl Url {
+    /// Errors do not quote the text: it may hold a password.
+    pub(in crate::config) fn read(field: &Field<'_>) -> Result<Self> {
+        let uri: Uri =
+            field.text()?.parse().map_err(|_| field.fail("must be a URL such as https://registry.example.com"))?;
+        let Some(authority) = uri.authority() else {
+            return Err(field.fail("must be a whole URL such as https://registry.example.com"));
+        };
+        if !matches!(uri.scheme_str(), Some("http" | "https")) {
+            return Err(field.fail("must begin with http:// or https://"));
+        }
+        if authority.as_str().contains('@') {
+            return Err(field.fail("must not carry a user name or a password"));
+        }
+        if uri.host().is_none_or(str::is_empty) {
+            return Err(field.fail("must name a host"));
+        }
+        Ok(Self(uri))
+    }
+
+    #[must_use]
+    pub const fn uri(&self) -> &Uri {
+        &self.0
+    }
+
+    #[must_use]
+    pub fn into_uri(self) -> Uri {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        let check = |text: &str, expected: Option<(&str, u16)>| {
+            let address = Address::parse(text);
+            assert_eq!(address.as_ref().map(|a| (a.host.as_str(), a.port)), expected, "{text}");
+        };
+        check(":5000", Some(("", 5000)));
+        check("127.0.0.1:5050", Some(("127.0.0.1", 5050)));
+        check("[::1]:80", Some(("::1", 80)));
+        check("localhost:0", Some(("localhost", 0)));
+        for text in ["", "5000", "host", "::1:80", "[::1:80", ":", "h:65536", "h:+1", "h:http", "http://h:1"] {
+            check(text, None);
+        }
+        assert_eq!(Address::parse("[::1]:80").unwrap().to_string(), "[::1]:80");
+        assert!(Address::parse("127.9.9.9:1").unwrap().is_loopback());
+        assert!(!Address::parse(":1").unwrap().is_loopback());
+    }
+}

@@ -1,0 +1,138 @@
+//! `edge`: what is ours alone, in one section, so that Distribution still starts on the same file.
+
+use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
+
+use anyhow::Result;
+
+use crate::config::{
+    schema::{Key, section, value},
+    section::{Field, Section},
+};
+
+pub(in crate::config) const KEYS: &[Key] = &[
+    value("strict").or("false"),
+    value("external_url"),
+    section(
+        "uploads",
+        &[value("token_grace").or("1h"), value("memory").or("64MiB"), value("blob_size_max"), value("open_max")],
+    )
+    .always(),
+    section(
+        "limits",
+        &[
+            value("connections").or("10000"),
+            value("header_timeout").or("10s"),
+            value("handshake_timeout").or("10s"),
+            value("idle_timeout").or("75s"),
+            value("body_timeout").or("60s"),
+            value("write_timeout").or("60s"),
+        ],
+    )
+    .always(),
+    section("tls", &[value("development").or("false"), value("directory").or("certs/dev")]).always(),
+];
+
+/// Least memory that uploads may be given, in bytes: one upload must be able to fill one part.
+const MEMORY_MIN: u64 = 1 << 20;
+
+#[derive(Clone, Debug)]
+pub struct Edge {
+    /// Whether what is merely warned about elsewhere is refused, such as a key file that others can read.
+    pub strict: bool,
+    pub uploads: Uploads,
+    pub limits: Limits,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Uploads {
+    /// How long past its end the token that began an upload still serves that upload; zero is not at all.
+    pub token_grace: Duration,
+    /// Bytes that all uploads together may buffer.
+    pub memory: u64,
+    /// In bytes.
+    pub blob_size_max: Option<u64>,
+    /// Most request bodies that are received at once.
+    pub open_max: Option<NonZeroUsize>,
+}
+
+/// Bounds of connections; no duration is zero.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// Open at once.
+    pub connections: NonZeroUsize,
+    /// For the whole head of a request.
+    pub header_timeout: Duration,
+    /// For the whole TLS handshake.
+    pub handshake_timeout: Duration,
+    /// Between two requests.
+    pub idle_timeout: Duration,
+    /// Without a byte of a request's body.
+    pub body_timeout: Duration,
+    /// Without a byte of an answer that the client takes.
+    pub write_timeout: Duration,
+}
+
+/// Whether a development certificate is wanted.
+pub(in crate::config) enum Development<'a> {
+    Off,
+    On { switch: Field<'a>, directory: PathBuf },
+}
+
+impl Edge {
+    pub(in crate::config) fn read(edge: &Section<'_>) -> Result<Self> {
+        Ok(Self {
+            strict: edge.boolean("strict")?,
+            uploads: Uploads::read(&edge.need_section("uploads")?)?,
+            limits: Limits::read(&edge.need_section("limits")?)?,
+        })
+    }
+}
+
+impl Uploads {
+    fn read(uploads: &Section<'_>) -> Result<Self> {
+        let memory = uploads.need("memory")?;
+        if memory.size()? < MEMORY_MIN {
+            return Err(memory.fail("must be at least 1MiB"));
+        }
+        let blob_size_max = uploads.find("blob_size_max");
+        let open_max = uploads.find("open_max");
+        Ok(Self {
+            token_grace: uploads.duration("token_grace")?,
+            memory: memory.size()?,
+            blob_size_max: blob_size_max.map(|field| field.size()).transpose()?,
+            open_max: open_max.map(|field| at_least_one(&field)).transpose()?,
+        })
+    }
+}
+
+impl Limits {
+    fn read(limits: &Section<'_>) -> Result<Self> {
+        let timeout = |name| limits.need(name)?.timeout();
+        Ok(Self {
+            connections: at_least_one(&limits.need("connections")?)?,
+            header_timeout: timeout("header_timeout")?,
+            handshake_timeout: timeout("handshake_timeout")?,
+            idle_timeout: timeout("idle_timeout")?,
+            body_timeout: timeout("body_timeout")?,
+            write_timeout: timeout("write_timeout")?,
+        })
+    }
+}
+
+pub(in crate::config) fn development<'a>(edge: &Section<'a>) -> Result<Development<'a>> {
+    let tls = edge.need_section("tls")?;
+    let switch = tls.need("development")?;
+    if !switch.boolean()? {
+        return Ok(Development::Off);
+    }
+    let directory = tls.need("directory")?;
+    match directory.text()? {
+        "" => Err(directory.fail("must be the path of a directory")),
+        path => Ok(Development::On { switch, directory: path.into() }),
+    }
+}
+
+fn at_least_one(field: &Field<'_>) -> Result<NonZeroUsize> {
+    let count = usize::try_from(field.count()?).map_err(|_| field.fail("is too large"))?;
+    NonZeroUsize::new(count).ok_or_else(|| field.fail("must be at least 1"))
+}

@@ -1,0 +1,189 @@
+//! `http`: where requests come in and how answers speak of us.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::Result;
+use http::HeaderMap;
+
+use crate::{
+    config::{
+        Warning,
+        address::{Address, Url},
+        edge, headers, inert,
+        schema::{Key, Shape, key, section, value},
+        section::{Field, Section},
+        tls::{self, Tls},
+    },
+    secret::Secret,
+};
+
+pub(in crate::config) const KEYS: &[Key] = &[
+    value("addr").or(":5000"),
+    value("net").or("tcp"),
+    value("host"),
+    value("prefix").or("/"),
+    value("secret").secret(),
+    value("relativeurls").or("true"),
+    value("draintimeout").or("0s"),
+    key("headers", Shape::Named(&Shape::List(&Shape::Value))).always(),
+    section("tls", tls::KEYS),
+    section("http2", &[value("disabled").or("false")]).always(),
+    section("h2c", inert::H2C).inert(),
+    section(
+        "debug",
+        &[
+            value("addr"),
+            section("prometheus", &[value("enabled").or("false"), value("path").or("/metrics")]).always(),
+            key("tls", Shape::Open).inert(),
+            key("pprof", Shape::Open).inert(),
+        ],
+    )
+    .always(),
+];
+
+#[derive(Clone, Debug)]
+pub struct Http {
+    pub listen: Listen,
+    /// What clients see: `http.host`, or `edge.external_url`, which means the same.
+    pub external_url: Option<Url>,
+    /// Begins and ends with a slash.
+    pub prefix: String,
+    /// Signs the state of uploads; without it the storage keeps one.
+    pub secret: Option<Secret<String>>,
+    /// Whether `Location` is a path. Never together with `external_url`.
+    pub relative_urls: bool,
+    /// How long running requests may go on after a request to stop; zero ends them at once.
+    pub drain_timeout: Duration,
+    /// Added to the answers of the API.
+    pub headers: HeaderMap,
+    /// `None` speaks plain HTTP.
+    pub tls: Option<Tls>,
+    /// Whether HTTP/2 is offered.
+    pub http2: bool,
+    /// A second listener for operators, in plain HTTP.
+    pub debug: Option<Debug>,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Listen {
+    Tcp(Address),
+    Unix(PathBuf),
+}
+
+impl Listen {
+    /// Whether only this machine reaches it, such as a proxy that has ended TLS.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.is_loopback(),
+            Self::Unix(_) => true,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Debug {
+    pub address: Address,
+    /// The path of the metrics, if they are offered.
+    pub metrics_path: Option<String>,
+}
+
+#[derive(Clone, Copy)]
+enum Net {
+    Tcp,
+    Unix,
+}
+
+impl Http {
+    /// Reads `http` and what `edge` adds to it.
+    pub(in crate::config) fn read(http: &Section<'_>, edge: &Section<'_>, warnings: &mut Vec<Warning>) -> Result<Self> {
+        let external_url = external_url(http, edge)?;
+        let tls = Tls::read(http.section("tls")?.as_ref(), &edge::development(edge)?, warnings)?;
+        let listen = listen(http)?;
+        if tls.is_none() && !listen.is_local() {
+            let text = "is not set: tokens, passwords and images travel unencrypted from here";
+            warnings.push(Warning { key: "http.tls".to_owned(), text: text.to_owned() });
+        }
+        Ok(Self {
+            listen,
+            relative_urls: http.boolean("relativeurls")? && external_url.is_none(),
+            external_url,
+            prefix: prefix(&http.need("prefix")?)?,
+            secret: http.secret("secret")?,
+            drain_timeout: http.duration("draintimeout")?,
+            headers: headers::read(http.find("headers").as_ref(), headers::Sensitivity::Public)?,
+            tls,
+            http2: !http.need_section("http2")?.boolean("disabled")?,
+            debug: debug(&http.need_section("debug")?, warnings)?,
+        })
+    }
+}
+
+fn listen(http: &Section<'_>) -> Result<Listen> {
+    let address = http.need("addr")?;
+    let net = http.need("net")?;
+    // An empty `net` means tcp, as `net` that is missing does.
+    match net.word(&[("tcp", Net::Tcp), ("", Net::Tcp), ("unix", Net::Unix)])? {
+        Net::Tcp => Address::read(&address).map(Listen::Tcp),
+        Net::Unix => match address.text()? {
+            path if path.starts_with('/') || path.starts_with("./") => Ok(Listen::Unix(path.into())),
+            _ => Err(address.fail("must be the path of a socket, because http.net is unix")),
+        },
+    }
+}
+
+fn external_url(http: &Section<'_>, edge: &Section<'_>) -> Result<Option<Url>> {
+    match (url(http, "host")?, url(edge, "external_url")?) {
+        (Some(host), Some(external)) if host != external => {
+            let field = edge.need("external_url")?;
+            Err(field.fail("contradicts http.host, which means the same; write one of them"))
+        }
+        (host, external) => Ok(external.or(host)),
+    }
+}
+
+fn url(section: &Section<'_>, name: &str) -> Result<Option<Url>> {
+    if section.text(name)?.is_none() {
+        return Ok(None);
+    }
+    let field = section.need(name)?;
+    let url = Url::read(&field)?;
+    match url.uri().query() {
+        Some(_) => Err(field.fail("must not have a query")),
+        None => Ok(Some(url)),
+    }
+}
+
+fn prefix(field: &Field<'_>) -> Result<String> {
+    match field.text()? {
+        "" => Ok("/".to_owned()),
+        prefix if !prefix.starts_with('/') || !prefix.ends_with('/') => {
+            Err(field.fail(format_args!("is {prefix:?}; it must begin and end with a slash")))
+        }
+        prefix if prefix.contains("//") || prefix.contains(['?', '#', '%', ' ']) => {
+            Err(field.fail(format_args!("is {prefix:?}; it must be a plain path")))
+        }
+        prefix => Ok(prefix.to_owned()),
+    }
+}
+
+fn debug(debug: &Section<'_>, warnings: &mut Vec<Warning>) -> Result<Option<Debug>> {
+    let prometheus = debug.need_section("prometheus")?;
+    let (enabled, path) = (prometheus.need("enabled")?, prometheus.need("path")?);
+    let metrics = enabled.boolean()?;
+    if metrics && !path.text()?.starts_with('/') {
+        return Err(path.fail("must begin with a slash"));
+    }
+    if debug.text("addr")?.is_none() {
+        if metrics {
+            warnings.push(Warning::of(&enabled, "has no effect without http.debug.addr"));
+        }
+        return Ok(None);
+    }
+    let field = debug.need("addr")?;
+    let address = Address::read(&field)?;
+    if !address.is_loopback() {
+        warnings.push(Warning::of(&field, "can be reached from other machines, and asks nobody who they are"));
+    }
+    Ok(Some(Debug { address, metrics_path: if metrics { Some(path.text()?.to_owned()) } else { None } }))
+}

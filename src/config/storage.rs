@@ -1,0 +1,170 @@
+//! `storage`: where the content lies, and how it is kept.
+
+use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
+
+use anyhow::{Result, anyhow, bail};
+
+use crate::config::{
+    Warning,
+    schema::{Key, parameters, value},
+    section::{Field, Section},
+};
+
+pub(in crate::config) const KEYS: &[Key] = &[
+    parameters("filesystem", &[value("rootdirectory").or("/var/lib/registry"), value("maxthreads").or("100")]),
+    parameters("inmemory", &[]),
+    parameters("delete", &[value("enabled").or("false")]).always(),
+    parameters("redirect", &[value("disable").or("false")]).always(),
+    parameters("cache", &[value("blobdescriptor"), value("layerinfo"), value("blobdescriptorsize").or("10000")])
+        .always(),
+    parameters(
+        "maintenance",
+        &[
+            parameters("readonly", &[value("enabled").or("false")]).always(),
+            parameters(
+                "uploadpurging",
+                &[
+                    value("enabled").or("true"),
+                    value("age").or("168h"),
+                    value("interval").or("24h"),
+                    value("dryrun").or("false"),
+                ],
+            )
+            .always(),
+        ],
+    )
+    .always(),
+    parameters("tag", &[value("concurrencylimit")]).always(),
+];
+
+/// Keys of `storage` that are not drivers.
+const SETTINGS: &[&str] = &["delete", "redirect", "cache", "maintenance", "tag"];
+
+/// Drivers of the registries that we replace which have no counterpart here yet.
+const NOT_BUILT: &[&str] = &["s3", "s3aws", "s3_v2", "azure", "azure_v2", "gcs", "swift", "oss"];
+
+/// Fewest threads that a filesystem driver works with; less is raised, as Distribution does.
+const THREADS_MIN: usize = 25;
+
+const DESCRIPTORS_DEFAULT: NonZeroUsize = NonZeroUsize::new(10_000).expect("a constant above zero");
+
+#[derive(Clone, Debug)]
+pub struct Storage {
+    pub driver: Driver,
+    /// Whether content may be deleted through the API.
+    pub delete: bool,
+    /// Whether downloads may be redirected to the storage.
+    pub redirect: bool,
+    pub cache: Cache,
+    /// Whether all writes are refused.
+    pub read_only: bool,
+    /// What becomes of uploads that nobody finishes; `None` leaves them.
+    pub purging: Option<Purging>,
+    /// Most tags that are looked up at once for one request; `None` leaves it to the machine.
+    pub tag_lookups_max: Option<NonZeroUsize>,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Driver {
+    Filesystem {
+        root: PathBuf,
+        /// Most operations on files at once.
+        threads_max: usize,
+    },
+    Memory,
+}
+
+/// Where descriptors of blobs are remembered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Cache {
+    Off,
+    Memory { entries_max: NonZeroUsize },
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Purging {
+    /// Of an upload since it was started.
+    pub age: Duration,
+    pub interval: Duration,
+    /// Whether it only logs what it would remove.
+    pub dry_run: bool,
+}
+
+impl Storage {
+    pub(in crate::config) fn read(storage: &Section<'_>, warnings: &mut Vec<Warning>) -> Result<Self> {
+        let maintenance = storage.need_section("maintenance")?;
+        let limit = storage.need_section("tag")?.find("concurrencylimit");
+        Ok(Self {
+            driver: driver(storage)?,
+            delete: storage.need_section("delete")?.boolean("enabled")?,
+            redirect: !storage.need_section("redirect")?.boolean("disable")?,
+            cache: cache(&storage.need_section("cache")?, warnings)?,
+            read_only: maintenance.need_section("readonly")?.boolean("enabled")?,
+            purging: purging(&maintenance.need_section("uploadpurging")?)?,
+            tag_lookups_max: limit.map(|limit| usize_of(&limit)).transpose()?.and_then(NonZeroUsize::new),
+        })
+    }
+}
+
+fn driver(storage: &Section<'_>) -> Result<Driver> {
+    let mut drivers: Vec<_> = storage.fields().filter(|(name, _)| !SETTINGS.contains(name)).collect();
+    let (name, field) = match (drivers.pop(), drivers.as_slice()) {
+        (None, _) => bail!("{}: storage names no driver; write filesystem or inmemory", storage.origin()),
+        (Some(driver), []) => driver,
+        (Some(_), _) => {
+            let names: Vec<_> =
+                storage.fields().map(|(name, _)| name).filter(|name| !SETTINGS.contains(name)).collect();
+            bail!("{}: storage takes one driver, not several: {}", storage.origin(), names.join(", "));
+        }
+    };
+    match name {
+        "filesystem" => filesystem(&field.section()?),
+        "inmemory" => Ok(Driver::Memory),
+        name if NOT_BUILT.contains(&name) => {
+            Err(field.fail("is a storage driver that this version does not have; write filesystem or inmemory"))
+        }
+        _ => Err(field.fail("is not a storage driver; write filesystem or inmemory")),
+    }
+}
+
+fn filesystem(parameters: &Section<'_>) -> Result<Driver> {
+    let root = parameters
+        .path("rootdirectory")?
+        .ok_or_else(|| anyhow!("{}: storage.filesystem.rootdirectory must not be empty", parameters.origin()))?;
+    let threads_max = usize_of(&parameters.need("maxthreads")?)?.max(THREADS_MIN);
+    Ok(Driver::Filesystem { root, threads_max })
+}
+
+fn cache(cache: &Section<'_>, warnings: &mut Vec<Warning>) -> Result<Cache> {
+    let Some(kind) = cache.find("blobdescriptor").or_else(|| cache.find("layerinfo")) else { return Ok(Cache::Off) };
+    let size = cache.need("blobdescriptorsize")?;
+    let entries_max = usize::try_from(size.integer()?).ok().and_then(NonZeroUsize::new).unwrap_or_else(|| {
+        warnings.push(Warning::of(&size, format!("cannot be without a bound here; {DESCRIPTORS_DEFAULT} is used")));
+        DESCRIPTORS_DEFAULT
+    });
+    match kind.text()? {
+        "inmemory" => {}
+        "redis" => {
+            warnings.push(Warning::of(&kind, "redis does nothing in this version; the cache is kept in memory"));
+        }
+        "" => return Ok(Cache::Off),
+        _ => {
+            warnings.push(Warning::of(&kind, "is neither inmemory nor redis; there is no cache"));
+            return Ok(Cache::Off);
+        }
+    }
+    Ok(Cache::Memory { entries_max })
+}
+
+fn purging(purging: &Section<'_>) -> Result<Option<Purging>> {
+    let settings = Purging {
+        age: purging.need("age")?.timeout()?,
+        interval: purging.need("interval")?.timeout()?,
+        dry_run: purging.boolean("dryrun")?,
+    };
+    Ok(purging.boolean("enabled")?.then_some(settings))
+}
+
+fn usize_of(field: &Field<'_>) -> Result<usize> {
+    usize::try_from(field.count()?).map_err(|_| field.fail("is too large"))
+}

@@ -1,0 +1,135 @@
+//! One request and its answer, whatever the protocol, and the record of them.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::FutureExt;
+use http::{HeaderMap, HeaderName, Method, StatusCode, Uri, Version, header};
+use pingora::protocols::http::ServerSession;
+use tracing::error;
+use uuid::Uuid;
+
+use crate::{
+    api,
+    server::{
+        connection::Context,
+        framing::Refusal,
+        reply::{self, After},
+        request::{self, Shared},
+    },
+};
+
+/// Is told of every request that was answered.
+pub trait Observer: Send + Sync + 'static {
+    fn observe(&self, exchange: &Exchange);
+}
+
+/// What there is to know of a request when it is over; nothing in it is secret except what a client put in its target.
+#[derive(Debug)]
+pub struct Exchange {
+    pub id: Uuid,
+    pub method: Method,
+    pub uri: Uri,
+    pub version: Version,
+    pub connection: api::Connection,
+    pub host: Option<String>,
+    pub user_agent: Option<String>,
+    pub referer: Option<String>,
+    pub status: StatusCode,
+    /// Bytes of the request's body that were read.
+    pub received: u64,
+    /// Bytes of the answer's body that were written.
+    pub sent: u64,
+    pub elapsed: Duration,
+    pub ending: Ending,
+}
+
+/// How an answer ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ending {
+    Complete,
+    /// The body failed on our side and the client was cut off.
+    Cut,
+    /// The client went away, or did not read.
+    Disconnected,
+}
+
+/// Answers the request whose head `session` has read, with `refusal` if there is one. The session comes back unless
+/// it has been used up.
+pub(super) async fn run(
+    context: &Arc<Context>,
+    session: ServerSession,
+    connection: &api::Connection,
+    refusal: Option<Refusal>,
+) -> (Ending, Option<ServerSession>) {
+    let started = Instant::now();
+    let id = Uuid::new_v4();
+    let head = request::head(&session);
+    let mut exchange = record(id, &head, connection);
+    let session = request::share(session, &head);
+    // Where a badly framed request ends is not known for sure.
+    let after = if refusal.is_some() { After::Close } else { After::Reuse };
+    let reply = match refusal {
+        Some(refusal) => refusal.reply(),
+        None => handle(context, request::request(id, head, connection, &session, &context.deadlines)).await,
+    };
+    exchange.status = reply.status;
+    exchange.ending = reply::write(context, &session, &exchange.method, reply, after).await;
+    let session = finish(context, &session, &mut exchange).await;
+    exchange.elapsed = started.elapsed();
+    context.observer.observe(&exchange);
+    (exchange.ending, session)
+}
+
+async fn handle(context: &Context, request: api::Request) -> api::Reply {
+    let id = request.id;
+    let handled = AssertUnwindSafe(context.handler.handle(request)).catch_unwind().await;
+    handled.unwrap_or_else(|_| {
+        error!(http.request.id = %id, "the handler panicked");
+        Refusal::PANICKED.reply()
+    })
+}
+
+/// Takes the session back from the body, which from now on reads nothing more.
+async fn finish(context: &Context, session: &Shared, exchange: &mut Exchange) -> Option<ServerSession> {
+    let (mut session, lost) = {
+        let mut session = session.lock().await;
+        (session.take()?, session.is_body_lost())
+    };
+    if lost {
+        session.set_keepalive(None);
+    }
+    if exchange.ending == Ending::Complete {
+        reply::drain(&mut session, &context.deadlines).await;
+    } else if session.is_http2() {
+        session.shutdown().await;
+    }
+    exchange.received = session.body_bytes_read() as u64;
+    exchange.sent = session.body_bytes_sent() as u64;
+    Some(session)
+}
+
+fn record(id: Uuid, head: &request::Head, connection: &api::Connection) -> Exchange {
+    Exchange {
+        id,
+        method: head.method.clone(),
+        uri: head.uri.clone(),
+        version: head.version,
+        connection: connection.clone(),
+        host: text(&head.headers, &header::HOST),
+        user_agent: text(&head.headers, &header::USER_AGENT),
+        referer: text(&head.headers, &header::REFERER),
+        status: StatusCode::INTERNAL_SERVER_ERROR,
+        received: 0,
+        sent: 0,
+        elapsed: Duration::ZERO,
+        ending: Ending::Complete,
+    }
+}
+
+fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+}

@@ -1,0 +1,109 @@
+//! HTTP/2: many requests at once on a connection, each its own task.
+
+use std::sync::Arc;
+
+use pingora::protocols::{
+    Digest,
+    http::{
+        ServerSession,
+        v2::server::{self, H2Accept, H2Options, HttpSession},
+    },
+};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tracing::debug;
+
+use crate::{
+    api,
+    server::{Limits, connection::Context, exchange, framing, stream::Downstream},
+};
+
+/// What one stream may send ahead of the handler: enough for a layer at full speed over a long line.
+const STREAM_WINDOW: u32 = 1 << 20;
+/// What all streams of a connection may send ahead together; it bounds the memory that a connection can pin.
+const CONNECTION_WINDOW: u32 = 4 << 20;
+/// Larger frames than the protocol's 16 KiB mean fewer turns per megabyte.
+const FRAME: u32 = 64 << 10;
+/// What waits to be sent on one stream.
+const SEND_BUFFER: usize = 256 << 10;
+/// Streams that pingora itself refused before the connection is given up; its own loop uses the same number.
+const REFUSED_MAX: usize = 32;
+
+/// pingora's defaults carry the bounds on header lists and streams; options made from nothing would lose them.
+fn options(limits: &Limits) -> H2Options {
+    let mut options = server::default_h2_options();
+    options
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME)
+        .max_send_buffer_size(SEND_BUFFER);
+    options
+}
+
+/// A stream that the client resets no longer counts for the protocol's limit, but its request still runs. This many
+/// running requests for each allowed stream are a client that opens and resets to keep us busy (CVE-2023-44487).
+const RUNNING_PER_STREAM: usize = 2;
+
+/// Serves streams until the client leaves, is idle for too long or breaks the rules, or the server stops.
+pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, connection: &api::Connection) {
+    let handshake = server::handshake(Box::new(stream), Some(options(&context.limits)));
+    let Ok(Ok(mut conn)) = timeout(context.deadlines.head, handshake).await else {
+        debug!(peer = ?connection.peer, "an HTTP/2 connection did not begin");
+        return;
+    };
+    let digest = Arc::new(Digest::default());
+    let mut streams = JoinSet::new();
+    let mut refused = 0;
+    let mut leaving = false;
+    let running_max = context.limits.streams as usize * RUNNING_PER_STREAM;
+    loop {
+        // The first GOAWAY lets requests that are under way be heard; h2 sends the final one when all have ended.
+        let idle = if leaving { context.deadlines.linger } else { context.deadlines.idle };
+        tokio::select! {
+            biased;
+            () = context.stopped(), if !leaving => {
+                conn.graceful_shutdown();
+                leaving = true;
+            }
+            Some(_) = streams.join_next(), if !streams.is_empty() => {}
+            accepted = HttpSession::from_h2_conn(&mut conn, Arc::clone(&digest)) => match accepted {
+                Ok(Some(H2Accept::Session(session))) => {
+                    if streams.len() >= running_max {
+                        debug!(peer = ?connection.peer, "an HTTP/2 client opened and reset too many streams");
+                        break;
+                    }
+                    let (context, connection) = (Arc::clone(context), connection.clone());
+                    streams.spawn(async move { request(&context, session, &connection).await });
+                }
+                Ok(Some(H2Accept::Rejected)) => {
+                    refused += 1;
+                    if refused >= REFUSED_MAX {
+                        break;
+                    }
+                }
+                Ok(None) | Err(_) => break,
+            },
+            () = sleep(idle), if streams.is_empty() => {
+                if leaving {
+                    break;
+                }
+                conn.graceful_shutdown();
+                leaving = true;
+            }
+        }
+    }
+    // Bodies now end with an error; their requests may still have to record what arrived.
+    drop(conn);
+    while streams.join_next().await.is_some() {}
+}
+
+async fn request(context: &Arc<Context>, session: HttpSession, connection: &api::Connection) {
+    let mut session = ServerSession::new_http2(session);
+    session.set_write_timeout(Some(context.deadlines.write));
+    let refusal = framing::judge(&session, &context.limits).err();
+    exchange::run(context, session, connection, refusal).await;
+}

@@ -1,0 +1,145 @@
+//! From [`api::Reply`] to the wire: the head, then the body chunk by chunk, then the decision about the connection.
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream::BoxStream};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use pingora::{http::ResponseHeader, protocols::http::ServerSession};
+use tokio::time::timeout;
+use tracing::warn;
+
+use crate::{
+    api::{Body, Reply, StreamError},
+    server::{
+        Deadlines,
+        connection::Context,
+        exchange::Ending,
+        request::{Session, Shared},
+    },
+};
+
+/// What is read away of a body that nobody wanted, to keep the connection: less costs than a new handshake.
+const DRAIN_MAX: u64 = 64 << 10;
+
+/// Whether an HTTP/1.1 connection may serve another request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum After {
+    Reuse,
+    Close,
+}
+
+/// What comes after the head.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Rest {
+    Nothing,
+    Body,
+}
+
+/// Writes the answer.
+pub(super) async fn write(context: &Context, session: &Shared, method: &Method, reply: Reply, after: After) -> Ending {
+    let bodiless =
+        method == Method::HEAD || reply.status == StatusCode::NO_CONTENT || reply.status == StatusCode::NOT_MODIFIED;
+    let Ok(mut head) = ResponseHeader::build(reply.status, Some(reply.headers.len() + 3)) else {
+        return Ending::Cut;
+    };
+    copy_headers(&reply.headers, &mut head);
+    match &reply.body {
+        // An answer to HEAD says the length that GET would have; 204 and 304 need none.
+        Body::Empty if bodiless => {}
+        Body::Empty => set_length(&mut head, 0),
+        Body::Full(body) => set_length(&mut head, body.len() as u64),
+        Body::Stream { length, .. } => set_length(&mut head, *length),
+    }
+    let body = if bodiless { Body::Empty } else { reply.body };
+    let after = if context.is_stopping() { After::Close } else { after };
+    let rest = if matches!(body, Body::Empty) { Rest::Nothing } else { Rest::Body };
+    if begin(&mut *session.lock().await, head, rest, after).await.is_none() {
+        return Ending::Disconnected;
+    }
+    match body {
+        Body::Empty => Ending::Complete,
+        Body::Full(body) => send(session, body, true).await.map_or(Ending::Disconnected, |()| Ending::Complete),
+        Body::Stream { length, content } => stream(session, length, content).await,
+    }
+}
+
+/// Writes the head; `None` if the client is gone.
+async fn begin(session: &mut Session, head: ResponseHeader, rest: Rest, after: After) -> Option<()> {
+    let lost = session.is_body_lost();
+    let http = session.http()?;
+    if let ServerSession::H2(stream) = http {
+        return stream.write_response_header(Box::new(head), rest == Rest::Nothing).ok();
+    }
+    if after == After::Close || lost {
+        http.set_keepalive(None);
+    } else if is_drainable(http) {
+        http.set_close_on_response_before_downstream_finish(false);
+    }
+    http.write_response_header(Box::new(head)).await.ok()?;
+    match rest {
+        Rest::Nothing => http.write_response_body(Bytes::new(), true).await.ok(),
+        Rest::Body => Some(()),
+    }
+}
+
+/// Whether what is left of the request's body is known to be little.
+fn is_drainable(http: &ServerSession) -> bool {
+    let length = http.get_header(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    length.is_some_and(|length| length.saturating_sub(http.body_bytes_read() as u64) <= DRAIN_MAX)
+}
+
+async fn stream(session: &Shared, length: u64, mut content: BoxStream<'static, Result<Bytes, StreamError>>) -> Ending {
+    let mut left = length;
+    while let Some(chunk) = content.next().await {
+        let chunk = match chunk {
+            Ok(chunk) => chunk,
+            Err(error) => {
+                warn!(error = %error, "an answer was cut");
+                return Ending::Cut;
+            }
+        };
+        let Some(rest) = left.checked_sub(chunk.len() as u64) else {
+            warn!(length, "an answer was longer than it said");
+            return Ending::Cut;
+        };
+        left = rest;
+        if send(session, chunk, false).await.is_none() {
+            return Ending::Disconnected;
+        }
+    }
+    if left > 0 {
+        warn!(length, missing = left, "an answer was shorter than it said");
+        return Ending::Cut;
+    }
+    send(session, Bytes::new(), true).await.map_or(Ending::Disconnected, |()| Ending::Complete)
+}
+
+/// Returns when the bytes are with the socket, or in the bounded buffer before it; `None` if the client is gone.
+async fn send(session: &Shared, bytes: Bytes, end: bool) -> Option<()> {
+    session.lock().await.http()?.write_response_body(bytes, end).await.ok()
+}
+
+/// After the answer: reads away the rest of a small body, so that the next request is found on HTTP/1.1. When it does
+/// not come in time the connection is closed.
+pub(super) async fn drain(http: &mut ServerSession, deadlines: &Deadlines) {
+    if http.is_http2() || http.is_body_done() || http.get_keepalive().is_none() {
+        return;
+    }
+    let discard = async { while matches!(http.read_request_body().await, Ok(Some(_))) {} };
+    // What matters is whether the body was finished.
+    let _ = timeout(deadlines.linger, discard).await;
+    if !http.is_body_done() {
+        http.set_keepalive(None);
+    }
+}
+
+pub(super) fn copy_headers(from: &HeaderMap, to: &mut ResponseHeader) {
+    for (name, value) in from {
+        // pingora refuses only names and values that are no header at all, and these are.
+        let _ = to.append_header(name.clone(), value.clone());
+    }
+}
+
+pub(super) fn set_length(head: &mut ResponseHeader, length: u64) {
+    // As above: a number is a valid value.
+    let _ = head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(length));
+}

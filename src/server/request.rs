@@ -1,0 +1,195 @@
+//! From pingora's session to [`api::Request`]: the head at once, the body chunk by chunk.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
+use pingora::{ErrorType, protocols::http::ServerSession};
+use tokio::{
+    sync::Mutex,
+    time::{Timeout, timeout},
+};
+use uuid::Uuid;
+
+use crate::{
+    api::{self, BodyError, RequestBody},
+    server::Deadlines,
+};
+
+/// A request's head in our terms.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) method: Method,
+    /// Origin form.
+    pub(super) uri: Uri,
+    pub(super) version: Version,
+    pub(super) headers: HeaderMap,
+}
+
+/// Copies the head; an authority that came in the target (HTTP/2, absolute form) becomes the `Host` header.
+pub(super) fn head(session: &ServerSession) -> Head {
+    let head = session.req_header();
+    let mut headers = head.headers.clone();
+    if let Some(authority) = head.uri.authority()
+        && !headers.contains_key(header::HOST)
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        headers.insert(header::HOST, host);
+    }
+    let uri = head.uri.path_and_query().cloned().map_or_else(Uri::default, Uri::from);
+    Head { method: head.method.clone(), uri, version: head.version, headers }
+}
+
+/// The session while both the body and the writer of the answer need it. The one of them that waits for the socket
+/// holds the lock; `None` once the answer is written.
+pub(super) type Shared = Arc<Mutex<Session>>;
+
+pub(super) struct Session {
+    http: Option<ServerSession>,
+    expectation: Expectation,
+    failure: Option<BodyError>,
+    pace: Pace,
+}
+
+/// Whether the client waits to be told to go on (RFC 9110 section 10.1.1).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Expectation {
+    None,
+    Waiting,
+}
+
+pub(super) fn share(http: ServerSession, head: &Head) -> Shared {
+    // On HTTP/2 pingora's sessions send no interim answers; clients there go on by themselves after a moment.
+    let waits = head.version == Version::HTTP_11 && head.headers.contains_key(header::EXPECT);
+    let expectation = if waits { Expectation::Waiting } else { Expectation::None };
+    Arc::new(Mutex::new(Session { http: Some(http), expectation, failure: None, pace: Pace::default() }))
+}
+
+impl Session {
+    pub(super) const fn http(&mut self) -> Option<&mut ServerSession> {
+        self.http.as_mut()
+    }
+
+    pub(super) const fn take(&mut self) -> Option<ServerSession> {
+        self.http.take()
+    }
+
+    /// Whether the rest of the body will not come or cannot be found in the stream.
+    pub(super) fn is_body_lost(&self) -> bool {
+        self.expectation == Expectation::Waiting || self.failure.is_some()
+    }
+
+    async fn chunk(&mut self, deadlines: &Deadlines) -> Result<Option<Bytes>, BodyError> {
+        if let Some(failure) = self.failure {
+            return Err(failure);
+        }
+        let result = self.read(deadlines).await;
+        self.failure = result.as_ref().err().copied();
+        result
+    }
+
+    async fn read(&mut self, deadlines: &Deadlines) -> Result<Option<Bytes>, BodyError> {
+        let http = self.http.as_mut().ok_or(BodyError::Disconnected)?;
+        if http.is_body_done() {
+            return Ok(None);
+        }
+        if self.expectation == Expectation::Waiting {
+            self.expectation = Expectation::None;
+            http.write_continue_response().await.map_err(|_| BodyError::Disconnected)?;
+        }
+        let started = Instant::now();
+        let read: Timeout<_> = timeout(deadlines.body, http.read_request_body());
+        let chunk = read.await.map_err(|_| BodyError::TimedOut)?.map_err(|error| body_error(&error))?;
+        if let Some(chunk) = &chunk {
+            self.pace.advance(started.elapsed(), chunk.len() as u64, deadlines)?;
+        }
+        Ok(chunk)
+    }
+}
+
+fn body_error(error: &pingora::Error) -> BodyError {
+    match error.etype() {
+        ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::H2Error => BodyError::Disconnected,
+        ErrorType::ReadTimedout => BodyError::TimedOut,
+        _ => BodyError::Malformed,
+    }
+}
+
+/// Measures how fast a body comes while it is waited for.
+#[derive(Debug, Default)]
+struct Pace {
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Pace {
+    /// Judges once per `deadlines.body` of waiting, so that neither a pause nor a slow handler counts.
+    fn advance(&mut self, waited: Duration, bytes: u64, deadlines: &Deadlines) -> Result<(), BodyError> {
+        self.waited += waited;
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.waited < deadlines.body {
+            return Ok(());
+        }
+        let due = u128::from(deadlines.body_rate_min) * self.waited.as_millis() / 1000;
+        if u128::from(self.bytes) < due {
+            return Err(BodyError::TimedOut);
+        }
+        *self = Self::default();
+        Ok(())
+    }
+}
+
+/// The body that a handler pulls.
+struct Body {
+    session: Shared,
+    deadlines: Deadlines,
+}
+
+#[async_trait]
+impl RequestBody for Body {
+    async fn chunk(&mut self) -> Result<Option<Bytes>, BodyError> {
+        self.session.lock().await.chunk(&self.deadlines).await
+    }
+}
+
+pub(super) fn request(
+    id: Uuid,
+    head: Head,
+    connection: &api::Connection,
+    session: &Shared,
+    deadlines: &Deadlines,
+) -> api::Request {
+    let body = Body { session: Arc::clone(session), deadlines: deadlines.clone() };
+    api::Request {
+        id,
+        method: head.method,
+        uri: head.uri,
+        headers: head.headers,
+        connection: connection.clone(),
+        body: Box::new(body),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pace_is_judged_once_per_period_of_waiting() {
+        let deadlines = Deadlines { body: Duration::from_secs(10), body_rate_min: 100, ..Deadlines::default() };
+        let check = |steps: &[(u64, u64)], expected: Result<(), BodyError>| {
+            let mut pace = Pace::default();
+            let mut advance = |&(secs, bytes)| pace.advance(Duration::from_secs(secs), bytes, &deadlines);
+            assert_eq!(steps.iter().try_for_each(&mut advance), expected, "{steps:?}");
+        };
+        check(&[(9, 1)], Ok(()));
+        check(&[(9, 1), (1, 1)], Err(BodyError::TimedOut));
+        check(&[(9, 1), (1, 999)], Ok(()));
+        check(&[(10, 1000), (9, 0)], Ok(()));
+        check(&[(10, 1000), (10, 999)], Err(BodyError::TimedOut));
+    }
+}

@@ -1,0 +1,141 @@
+//! The configuration as an operator meets it: files on disk, the environment of a process, and what the commands print.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+    time::{Duration, Instant},
+};
+
+const VALID: &str = "version: 0.1\nstorage: inmemory\nauth: none\nhttp: {secret: canary}\n";
+
+/// Runs the binary with nothing in its environment but what is given.
+fn pierhead(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_pierhead"))
+        .args(arguments)
+        .env_clear()
+        .envs(environment.iter().copied())
+        .output()
+        .expect("the binary runs")
+}
+
+fn written(content: impl AsRef<[u8]>) -> (tempfile::TempDir, String) {
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let path = directory.path().join("config.yml");
+    fs::write(&path, content).expect("a file can be written");
+    let path = path.display().to_string();
+    (directory, path)
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("it prints UTF-8")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("it prints UTF-8")
+}
+
+/// A second, and two more for a machine that is busy with other tests.
+const REFUSAL_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// `check` on this content ends soon with code 1, and with this in its one error.
+#[track_caller]
+fn refused(content: impl AsRef<[u8]>, expected: &str) {
+    let (_directory, path) = written(content);
+    let started = Instant::now();
+    let output = pierhead(&["check", &path], &[]);
+    assert!(started.elapsed() < REFUSAL_TIME_MAX, "took {:?}", started.elapsed());
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).starts_with("error: ") && stderr(&output).contains(expected), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "");
+}
+
+#[test]
+fn check_prints_what_is_in_force_without_secrets() {
+    let (_directory, path) = written(VALID);
+    let output = pierhead(&["check", &path], &[("REGISTRY_LOG_LEVEL", "debug"), ("REGISTRY_TYPO", "x")]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(text.contains("level: debug") && text.contains("secret: <redacted>"), "{text}");
+    assert!(text.contains("addr: \":5000\"") || text.contains("addr: :5000"), "{text}");
+    assert!(!text.contains("canary") && !stderr(&output).contains("canary"));
+    assert!(stderr(&output).contains("warning: REGISTRY_TYPO: Ignoring unrecognized environment variable"));
+}
+
+#[test]
+fn the_path_comes_from_the_environment_too() {
+    let (_directory, path) = written(VALID);
+    let output = pierhead(&["check"], &[("REGISTRY_CONFIGURATION_PATH", &path)]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    for command in ["check", "serve"] {
+        let output = pierhead(&[command], &[]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).starts_with("error: configuration path unspecified"), "{}", stderr(&output));
+        assert!(stderr(&output).contains("Usage: pierhead"), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn version_help_and_collection() {
+    for flag in ["--version", "-v"] {
+        let output = pierhead(&[flag], &[]);
+        assert_eq!(stdout(&output), concat!("pierhead ", env!("CARGO_PKG_VERSION"), "\n"));
+        assert!(output.status.success());
+    }
+    let help = pierhead(&["help"], &[]);
+    assert!(help.status.success() && stdout(&help).contains("garbage-collect"));
+    for arguments in [&["garbage-collect", "-m", "-d", "-q", "c.yml"][..], &["garbage-collect", "--delete-untagged"]] {
+        let output = pierhead(arguments, &[]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains("not in this version"), "{}", stderr(&output));
+    }
+    assert_eq!(pierhead(&["dance"], &[]).status.code(), Some(1));
+}
+
+#[test]
+fn unreadable_files_are_refused() {
+    let output = pierhead(&["serve", "/nonexistent/config.yml"], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = stderr(&output);
+    assert!(error.starts_with("error: cannot read the configuration /nonexistent/config.yml: "), "{error}");
+    let output = pierhead(&["check", Path::new("/").to_str().unwrap()], &[]);
+    assert!(stderr(&output).starts_with("error: cannot read the configuration /: "), "{}", stderr(&output));
+    refused([0xff, 0xfe], "config.yml: not UTF-8");
+    refused("", "config.yml:1: a configuration is a map of sections");
+}
+
+#[test]
+fn hostile_files_are_refused_soon() {
+    refused(vec![b'#'; 100 << 20], "larger than 1048576 bytes");
+    let mut laughs = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
+    for level in 1..30 {
+        let aliases = vec![format!("*a{}", level - 1); 10].join(",");
+        laughs = format!("{laughs}a{level}: &a{level} [{aliases}]\n");
+    }
+    refused(&laughs, "the aliases up to here grow past");
+    refused("a: &a {b: *a}", "config.yml:1: an alias stands inside");
+    refused(vec![b'['; 1 << 20], "config.yml:1: ");
+    refused("- ".repeat(500_000), "config.yml:1: ");
+    refused("version: 0.1\nhttp:\n  addr: a\n  addr: b\n", "config.yml:4: the key \"addr\" is written twice");
+    refused("version: 0.1\nedge:\n  strikt: true\n", "config.yml:3: edge.strikt: there is no such key");
+    refused("version: 0.1\nstorage:\n  inmemory:\n  delete: 5\n", "config.yml:4: storage.delete must be a section");
+}
+
+#[test]
+fn a_wrong_value_in_the_environment_names_its_variable() {
+    let (_directory, path) = written(VALID);
+    for (name, value, expected) in [
+        (
+            "REGISTRY_HTTP_DRAINTIMEOUT",
+            "soon",
+            "error: REGISTRY_HTTP_DRAINTIMEOUT: http.draintimeout must be a duration",
+        ),
+        ("REGISTRY_HTTP_SECRET", "{canary: [", "error: REGISTRY_HTTP_SECRET: this is not YAML"),
+        ("REGISTRY_HTTP_TLS_CLIENTCAS_1", "a", "error: REGISTRY_HTTP_TLS_CLIENTCAS_1: undefined index: 1"),
+    ] {
+        let output = pierhead(&["check", &path], &[(name, value)]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).starts_with(expected), "{}", stderr(&output));
+        assert!(!stderr(&output).contains("canary"));
+    }
+}
