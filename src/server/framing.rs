@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header, uri::Authority};
 use pingora::protocols::http::ServerSession;
 
 use crate::{
-    api::{Body, Reply},
+    api::{Body, Log, Reply},
     server::Limits,
 };
 
@@ -46,7 +46,7 @@ impl Refusal {
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
             headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
         }
-        Reply { status: self.status, headers, body: Body::Full(Bytes::from(body)) }
+        Reply { status: self.status, headers, body: Body::Full(Bytes::from(body)), log: Log::default() }
     }
 }
 

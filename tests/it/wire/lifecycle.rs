@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use http::{HeaderMap, Request, StatusCode};
 use pierhead::{
-    api::{self, Body, Reply},
+    api::{self, Body, Log, Reply},
     server::{
         Deadlines, Endpoint, Handler, Limits, Server, Settings,
         address::Address,
@@ -107,7 +107,7 @@ struct Peerless;
 impl Handler for Peerless {
     async fn handle(&self, request: api::Request) -> Reply {
         let status = if request.connection.peer.is_none() { StatusCode::OK } else { StatusCode::CONFLICT };
-        Reply { status, headers: HeaderMap::new(), body: Body::Empty }
+        Reply { status, headers: HeaderMap::new(), body: Body::Empty, log: Log::default() }
     }
 }
 

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, StatusCode};
 use pierhead::{
-    api::{Body, Reply, Request, StreamError},
+    api::{Body, Log, Reply, Request, StreamError},
     clock::SystemClock,
     server::{
         Deadlines, Endpoint, Handler, Limits, Server, Settings,
@@ -71,7 +71,7 @@ impl Observer for Probe {
 struct Site(Arc<Probe>);
 
 fn text(status: StatusCode, text: impl Into<String>) -> Reply {
-    Reply { status, headers: HeaderMap::new(), body: Body::Full(Bytes::from(text.into())) }
+    Reply { status, headers: HeaderMap::new(), body: Body::Full(Bytes::from(text.into())), log: Log::default() }
 }
 
 #[async_trait]
@@ -97,7 +97,7 @@ impl Handler for Site {
             "short" => self.stream(number, number / 2, None),
             "long" => self.stream(number, number * 2, None),
             "broken" => self.stream(number, number / 2, Some(StreamError("as asked".to_owned()))),
-            "none" => Reply { status: StatusCode::NO_CONTENT, headers: HeaderMap::new(), body: Body::Empty },
+            "none" => Reply { status: StatusCode::NO_CONTENT, headers: HeaderMap::new(), body: Body::Empty, log: Log::default() },
             "host" => text(StatusCode::OK, format!("{:?} {}", request.headers.get("host"), request.uri)),
             _ => text(StatusCode::OK, "ok"),
         }
@@ -128,7 +128,7 @@ impl Site {
             Ok(Bytes::from(vec![b'x'; usize::try_from(size).unwrap()]))
         });
         let content = stream::iter(chunks.chain(then.into_iter().map(Err))).boxed();
-        Reply { status: StatusCode::OK, headers: HeaderMap::new(), body: Body::Stream { length, content } }
+        Reply { status: StatusCode::OK, headers: HeaderMap::new(), body: Body::Stream { length, content }, log: Log::default() }
     }
 }
 
