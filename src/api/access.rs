@@ -59,7 +59,9 @@ mod tests {
             Access::Base => "base".to_owned(),
             Access::Catalog => "catalog".to_owned(),
             Access::Repository { name, verb } => format!("{verb:?} {name}"),
-            Access::Mount { to, from } => format!("mount {to} {}", from.map_or("-".to_owned(), |from| from.to_string())),
+            Access::Mount { to, from } => {
+                format!("mount {to} {}", from.map_or("-".to_owned(), |from| from.to_string()))
+            }
         });
         assert_eq!(shown.as_deref(), expected, "{method} {path}?{query}");
     }

@@ -24,11 +24,7 @@ const FOR_EVER: HeaderValue = HeaderValue::from_static("max-age=31536000");
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 /// The methods of this family.
-pub(in crate::api) async fn answer(
-    call: &Call<'_>,
-    grant: &RepositoryGrant,
-    digest: &Digest,
-) -> Result<Reply, Error> {
+pub(in crate::api) async fn answer(call: &Call<'_>, grant: &RepositoryGrant, digest: &Digest) -> Result<Reply, Error> {
     if *call.method == Method::DELETE {
         call.registry.blobs(grant.repository()).delete(digest).await?;
         return Ok(headers::empty(StatusCode::ACCEPTED, []));

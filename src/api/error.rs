@@ -166,9 +166,7 @@ impl Error {
         let said = self.to_string();
         match self {
             Self::Unrouted(unrouted) => unrouted_answer(&unrouted),
-            Self::Unhealthy => {
-                Answer::new(Code::Unavailable).detail("health check failed: please see /debug/health")
-            }
+            Self::Unhealthy => Answer::new(Code::Unavailable).detail("health check failed: please see /debug/health"),
             Self::Refused(refusal) => refused(&refusal),
             Self::MethodNotAllowed(allowed) => {
                 let allow = HeaderValue::try_from(allowed.allow()).expect("method names are visible ASCII");
@@ -187,14 +185,10 @@ impl Error {
                 Answer::new(Code::ManifestInvalid).status(StatusCode::PAYLOAD_TOO_LARGE).message(said)
             }
             Self::Tag(_) => Answer::new(Code::TagInvalid).detail(said),
-            Self::TooManyTags { .. } => {
-                Answer::new(Code::TagInvalid).status(StatusCode::URI_TOO_LONG).detail(said)
-            }
+            Self::TooManyTags { .. } => Answer::new(Code::TagInvalid).status(StatusCode::URI_TOO_LONG).detail(said),
             Self::TagProtected(tag) => Answer::new(Code::ProtectedTag).detail(json!({ "tag": tag.as_str() })),
             Self::TagImmutable(tag) => Answer::new(Code::ImmutableTag).detail(json!({ "tag": tag.as_str() })),
-            Self::ManifestProtected(digest) => {
-                Answer::new(Code::ProtectedManifest).detail(json!({ "digest": digest }))
-            }
+            Self::ManifestProtected(digest) => Answer::new(Code::ProtectedManifest).detail(json!({ "digest": digest })),
             Self::TagRules(_) => Answer::new(Code::Unsupported).status(StatusCode::BAD_REQUEST).detail(said),
             Self::Count(InvalidCount::NotANumber(text)) => {
                 Answer::new(Code::PaginationNumberInvalid).detail(json!({ "n": text }))
@@ -203,9 +197,7 @@ impl Error {
                 Answer::new(Code::PaginationNumberInvalid).detail(json!({ "n": asked }))
             }
             // 400 rather than 416: clients of partial pulls merge their ranges and try again.
-            Self::TooManyRanges => {
-                Answer::new(Code::RangeInvalid).status(StatusCode::BAD_REQUEST).detail(said)
-            }
+            Self::TooManyRanges => Answer::new(Code::RangeInvalid).status(StatusCode::BAD_REQUEST).detail(said),
             Self::GrantMismatch => Answer::new(Code::Unknown),
         }
     }
@@ -293,9 +285,9 @@ fn store_answer(error: &StoreError) -> Answer {
         }
         Kind::Denied => Answer::new(ErrorCode::Unavailable).detail("the storage refuses access"),
         // Not 503: trying again at once would not help.
-        Kind::Full => Answer::new(ErrorCode::Unavailable)
-            .status(StatusCode::INSUFFICIENT_STORAGE)
-            .detail("the storage is full"),
+        Kind::Full => {
+            Answer::new(ErrorCode::Unavailable).status(StatusCode::INSUFFICIENT_STORAGE).detail("the storage is full")
+        }
         // Whoever could make sense of these has done so before they come here.
         Kind::NotFound | Kind::AlreadyExists | Kind::UploadGone | Kind::Range | Kind::Corrupt => {
             Answer::new(ErrorCode::Unknown)
@@ -374,8 +366,7 @@ mod tests {
 
     #[test]
     fn bodies_that_break_off() {
-        for (error, status) in
-            [(BodyError::Disconnected, 499), (BodyError::TimedOut, 408), (BodyError::Malformed, 400)]
+        for (error, status) in [(BodyError::Disconnected, 499), (BodyError::TimedOut, 408), (BodyError::Malformed, 400)]
         {
             let (reply, failure) = Error::Body(error).into_reply();
             assert_eq!((reply.status.as_u16(), failure.level), (status, Level::INFO));

@@ -63,12 +63,9 @@ impl Base {
 
     /// `Link` to the next page of `path` below `/v2/`: always relative, with the parameters given, in order.
     pub(in crate::api) fn next(&self, path: &str, parameters: &[(&str, &str)]) -> HeaderValue {
-        let mut link = format!("<{}v2/{path}", self.prefix);
-        for (at, (name, value)) in parameters.iter().enumerate() {
-            link.push(if at == 0 { '?' } else { '&' });
-            link += &format!("{name}={}", encode(value));
-        }
-        visible(link + ">; rel=\"next\"")
+        let pairs = parameters.iter().map(|(name, value)| format!("{name}={}", encode(value)));
+        let query = pairs.collect::<Vec<_>>().join("&");
+        visible(format!("<{}v2/{path}?{query}>; rel=\"next\"", self.prefix))
     }
 
     fn value(&self, path: &str) -> HeaderValue {
@@ -98,7 +95,10 @@ mod tests {
     fn check(prefix: &str, origin: Option<&str>, expected: &str) {
         let base = Base::new(prefix, origin).unwrap();
         let id = Uuid::nil();
-        assert_eq!(base.upload(&"a/b".parse().unwrap(), id, "x="), format!("{expected}v2/a/b/blobs/uploads/{id}?_state=x%3D"));
+        assert_eq!(
+            base.upload(&"a/b".parse().unwrap(), id, "x="),
+            format!("{expected}v2/a/b/blobs/uploads/{id}?_state=x%3D")
+        );
     }
 
     #[test]
@@ -113,7 +113,10 @@ mod tests {
     #[test]
     fn links() {
         let base = Base::new("/p/", Some("https://r.example.com")).unwrap();
-        assert_eq!(base.next("_catalog", &[("last", "a/b"), ("n", "1")]), "</p/v2/_catalog?last=a%2Fb&n=1>; rel=\"next\"");
+        assert_eq!(
+            base.next("_catalog", &[("last", "a/b"), ("n", "1")]),
+            "</p/v2/_catalog?last=a%2Fb&n=1>; rel=\"next\""
+        );
     }
 
     #[test]

@@ -41,8 +41,7 @@ impl Methods {
     /// The value of an `Allow` header.
     #[must_use]
     pub fn allow(self) -> String {
-        let mut names: Vec<&str> =
-            NAMED.iter().filter(|(set, _)| self.0 & set.0 != 0).map(|(_, name)| *name).collect();
+        let mut names: Vec<&str> = NAMED.iter().filter(|(set, _)| self.0 & set.0 != 0).map(|(_, name)| *name).collect();
         names.dedup();
         names.push("OPTIONS");
         names.join(", ")

@@ -24,11 +24,7 @@ struct Index<'a> {
     manifests: Vec<&'a RawValue>,
 }
 
-pub(in crate::api) async fn list(
-    call: &Call<'_>,
-    grant: &RepositoryGrant,
-    subject: &Digest,
-) -> Result<Reply, Error> {
+pub(in crate::api) async fn list(call: &Call<'_>, grant: &RepositoryGrant, subject: &Digest) -> Result<Reply, Error> {
     let repository = grant.repository();
     let artifact_type = call.query.first("artifactType").filter(|wanted| !wanted.is_empty());
     let window = Window { after: call.query.first("last").map(str::to_owned), limit: PAGE_MAX };

@@ -153,9 +153,7 @@ impl Route {
             Self::Manifest { .. } => Methods::READ.and(Methods::PUT).and(Methods::DELETE),
             Self::Blob { .. } => Methods::READ.and(Methods::DELETE),
             Self::Uploads { .. } => Methods::POST,
-            Self::Upload { .. } => {
-                Methods::READ.and(Methods::PATCH).and(Methods::PUT).and(Methods::CANCEL)
-            }
+            Self::Upload { .. } => Methods::READ.and(Methods::PATCH).and(Methods::PUT).and(Methods::CANCEL),
         }
     }
 }

@@ -60,12 +60,7 @@ pub(in crate::api) async fn start(
 }
 
 /// Whether the blob belongs to the repository now. That another repository lacks it is no error: the client uploads.
-async fn mount(
-    call: &Call<'_>,
-    grant: &RepositoryGrant,
-    source: Source<'_>,
-    digest: &Digest,
-) -> Result<bool, Error> {
+async fn mount(call: &Call<'_>, grant: &RepositoryGrant, source: Source<'_>, digest: &Digest) -> Result<bool, Error> {
     let blobs = call.registry.blobs(grant.repository());
     match source {
         Source::Granted(from) => found(blobs.mount(digest, from).await),

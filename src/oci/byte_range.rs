@@ -64,8 +64,13 @@ fn byte_specs(header: &str) -> Option<&str> {
 /// One element of a ranges-specifier.
 enum Spec {
     /// Both inclusive.
-    Bytes { first: u64, last: u64 },
-    Suffix { length: u64 },
+    Bytes {
+        first: u64,
+        last: u64,
+    },
+    Suffix {
+        length: u64,
+    },
     Backwards,
 }
 
@@ -161,9 +166,20 @@ mod tests {
     fn chunks() {
         assert_eq!(parse_chunk_range("0-0"), Ok((0, 0)));
         assert_eq!(parse_chunk_range("10-1048575"), Ok((10, 1_048_575)));
-        for header in
-            ["", "-", "5", "5-", "-5", "5-4", "a-b", "bytes 0-5/6", "bytes 0-0/*", "0-5/6", "0 - 5", "0-9223372036854775808"]
-        {
+        for header in [
+            "",
+            "-",
+            "5",
+            "5-",
+            "-5",
+            "5-4",
+            "a-b",
+            "bytes 0-5/6",
+            "bytes 0-0/*",
+            "0-5/6",
+            "0 - 5",
+            "0-9223372036854775808",
+        ] {
             assert_eq!(parse_chunk_range(header), Err(InvalidChunkRange), "{header}");
         }
     }

@@ -52,9 +52,7 @@ impl ErrorCode {
             Self::BlobUnknown => ("BLOB_UNKNOWN", S::NOT_FOUND, "blob unknown to registry"),
             Self::BlobUploadInvalid => ("BLOB_UPLOAD_INVALID", S::NOT_FOUND, "blob upload invalid"),
             Self::BlobUploadUnknown => ("BLOB_UPLOAD_UNKNOWN", S::NOT_FOUND, "blob upload unknown to registry"),
-            Self::DigestInvalid => {
-                ("DIGEST_INVALID", S::BAD_REQUEST, "provided digest did not match uploaded content")
-            }
+            Self::DigestInvalid => ("DIGEST_INVALID", S::BAD_REQUEST, "provided digest did not match uploaded content"),
             // 401 rather than 403: what GitLab's own registry answers.
             Self::ImmutableTag => ("IMMUTABLE_TAG", S::UNAUTHORIZED, "the tag exists and is immutable"),
             Self::ManifestBlobUnknown => ("MANIFEST_BLOB_UNKNOWN", S::BAD_REQUEST, "blob unknown to registry"),
@@ -65,9 +63,7 @@ impl ErrorCode {
             Self::PaginationNumberInvalid => {
                 ("PAGINATION_NUMBER_INVALID", S::BAD_REQUEST, "invalid number of results requested")
             }
-            Self::ProtectedManifest => {
-                ("PROTECTED_MANIFEST", S::UNAUTHORIZED, "the manifest may carry protected tags")
-            }
+            Self::ProtectedManifest => ("PROTECTED_MANIFEST", S::UNAUTHORIZED, "the manifest may carry protected tags"),
             Self::ProtectedTag => ("PROTECTED_TAG", S::UNAUTHORIZED, "the tag is protected"),
             Self::RangeInvalid => ("RANGE_INVALID", S::RANGE_NOT_SATISFIABLE, "invalid content range"),
             Self::SizeInvalid => ("SIZE_INVALID", S::BAD_REQUEST, "provided length did not match content length"),

@@ -43,7 +43,11 @@ async fn challenges() {
         let ask = ask(method, target).body("bytes");
         let read = ask.counter();
         let answer = rig.send(ask).await;
-        assert_eq!((answer.status, answer.header("www-authenticate")), (401, challenge(scope, "")), "{method} {target}");
+        assert_eq!(
+            (answer.status, answer.header("www-authenticate")),
+            (401, challenge(scope, "")),
+            "{method} {target}"
+        );
         assert_eq!(answer.header("docker-distribution-api-version"), "registry/2.0");
         if method != "HEAD" {
             assert_eq!(answer.code(), "UNAUTHORIZED");
@@ -161,7 +165,10 @@ async fn protected_and_immutable_tags() {
     .to_string();
     let digest = sha256(manifest.as_bytes());
     let put = |reference: &str| {
-        ask("PUT", &format!("/v2/a/manifests/{reference}")).token(&bound).header("content-type", IMAGE).body(manifest.clone())
+        ask("PUT", &format!("/v2/a/manifests/{reference}"))
+            .token(&bound)
+            .header("content-type", IMAGE)
+            .body(manifest.clone())
     };
     for (reference, status, code) in [
         ("prod", 401, "PROTECTED_TAG"),

@@ -58,7 +58,8 @@ async fn unknown() {
     let rig = Rig::open().await;
     rig.image("g/app", "v1", "layer").await;
     let digest = sha256(b"nothing");
-    for target in ["/v2/g/app/manifests/v2".to_owned(), format!("/v2/g/app/manifests/{digest}"), "/v2/x/manifests/y".to_owned()]
+    for target in
+        ["/v2/g/app/manifests/v2".to_owned(), format!("/v2/g/app/manifests/{digest}"), "/v2/x/manifests/y".to_owned()]
     {
         let answer = rig.get(&target).await;
         assert_eq!((answer.status, answer.code().as_str()), (404, "MANIFEST_UNKNOWN"), "{target}");

@@ -93,8 +93,7 @@ async fn several_ranges() {
             "--{boundary}\r\nContent-Type: application/octet-stream\r\nContent-Range: bytes {place}/10\r\n\r\n{bytes}\r\n"
         )
     };
-    let expected =
-        format!("{}{}{}--{boundary}--\r\n", part("0-1", "01"), part("4-5", "45"), part("9-9", "9"));
+    let expected = format!("{}{}{}--{boundary}--\r\n", part("0-1", "01"), part("4-5", "45"), part("9-9", "9"));
     assert_eq!(answer.text(), expected);
     let many: String = (0..65).map(|_| "0-0,").collect();
     let answer = rig.send(ask("GET", &target).header("range", &format!("bytes={many}"))).await;

@@ -30,7 +30,8 @@ async fn start(rig: &Rig) -> String {
 async fn in_one_post() {
     let rig = Rig::open().await;
     for digest in [sha256(CONTENT.as_bytes()), sha512(CONTENT.as_bytes())] {
-        for target in [format!("/v2/a/blobs/uploads/?digest={digest}"), format!("/v2/b/blobs/uploads?digest={digest}")] {
+        for target in [format!("/v2/a/blobs/uploads/?digest={digest}"), format!("/v2/b/blobs/uploads?digest={digest}")]
+        {
             let repository = &target[4..5];
             check_created(&rig.send(ask("POST", &target).body(CONTENT)).await, repository, &digest);
             check_stored(&rig, repository, &digest, CONTENT).await;
