@@ -6,7 +6,7 @@ use crate::gateway::{IMAGE, INDEX, Rig, ask, sha256};
 
 /// Pushes an artifact of a type that refers to a subject; its descriptor's digest.
 async fn refer(rig: &Rig, subject: &str, artifact_type: &str, layer: &str) -> String {
-    let mut manifest: Value = serde_json::from_str(&rig.manifest("g/app", layer).await).unwrap();
+    let mut manifest: Value = serde_json::from_str(&rig.manifest("g/app", layer).await).expect("a manifest");
     manifest["artifactType"] = json!(artifact_type);
     manifest["annotations"] = json!({ "made.by": layer });
     manifest["subject"] = json!({ "mediaType": IMAGE, "digest": subject, "size": 2 });
