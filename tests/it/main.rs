@@ -3,17 +3,24 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where it meets what it did not expect")]
 
 mod architecture;
+mod boundaries;
+mod chunked;
 mod clients;
 mod config;
 mod conformance;
 mod debug;
+mod delete;
 mod dropin;
 mod dropin_layout;
 mod gateway;
+mod hostile;
 mod interleavings;
+mod manifests;
+mod mount;
 mod peers;
 mod pull;
 mod push;
+mod referrers;
 mod registry_blobs;
 mod registry_format;
 mod registry_lists;
@@ -24,5 +31,6 @@ mod replicas;
 mod routes;
 mod store;
 mod support;
+mod tags;
 mod tokens;
 mod wire;
