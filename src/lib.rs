@@ -16,6 +16,7 @@ pub mod registry;
 pub mod store;
 
 pub mod clock;
+pub mod health;
 pub mod oci;
 pub mod secret;
 pub mod telemetry;

@@ -18,7 +18,7 @@ use crate::{
         query::Query,
         referrers,
         route::{Route, Unrouted},
-        settings::Settings,
+        settings::{Mode, Settings},
         tags,
         uploads::{self, Source},
     },
@@ -39,6 +39,7 @@ pub struct Gateway {
     authority: Arc<Authority>,
     settings: Settings,
     unhealthy: Arc<AtomicBool>,
+    demoted: Arc<AtomicBool>,
 }
 
 /// A request past its authorisation, without its body.
@@ -51,15 +52,16 @@ pub(in crate::api) struct Call<'a> {
 }
 
 impl Gateway {
-    /// While `unhealthy` is set, every request is answered with 503.
+    /// While `unhealthy` is set, every request is answered with 503; while `demoted` is, nothing is written.
     #[must_use]
     pub const fn new(
         registry: Arc<Registry>,
         authority: Arc<Authority>,
         settings: Settings,
         unhealthy: Arc<AtomicBool>,
+        demoted: Arc<AtomicBool>,
     ) -> Self {
-        Self { registry, authority, settings, unhealthy }
+        Self { registry, authority, settings, unhealthy, demoted }
     }
 
     /// The answer to one request; what went wrong, too, is an answer.
@@ -116,7 +118,7 @@ impl Gateway {
             }
         };
         log.subject = grant.as_ref().and_then(|grant| grant.identity().subject()).map(bounded);
-        let allowed = self.settings.mode.restrict(route.methods());
+        let allowed = self.mode().restrict(route.methods());
         if *method == Method::OPTIONS {
             let allow = HeaderValue::try_from(allowed.allow()).expect("method names are visible ASCII");
             return Ok(headers::empty(StatusCode::OK, [(header::ALLOW, allow)]));
@@ -133,6 +135,10 @@ impl Gateway {
     fn hint(&self, route: &Route, query: &Query<'_>) -> Option<Result<Hint, UploadError>> {
         let Route::Upload { repository, id } = route else { return None };
         Some(self.registry.uploads(repository).verify(id, query.first("_state")?))
+    }
+
+    fn mode(&self) -> Mode {
+        if self.demoted.load(Ordering::Relaxed) { Mode::ReadOnly } else { self.settings.mode }
     }
 
     /// The token that the upload was last authorised with may finish it.

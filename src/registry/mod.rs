@@ -114,6 +114,12 @@ impl Registry {
         format::check(&*self.store, &self.layout).await
     }
 
+    /// Bytes of memory that uploads hold now.
+    #[must_use]
+    pub fn upload_memory_taken(&self) -> u64 {
+        self.budget.taken()
+    }
+
     #[must_use]
     pub fn blobs<'a>(&'a self, repository: &'a RepositoryName) -> Blobs<'a> {
         Blobs { registry: self, repository }

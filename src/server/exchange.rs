@@ -24,6 +24,10 @@ use crate::{
 
 /// Is told of every request that was answered.
 pub trait Observer: Send + Sync + 'static {
+    /// A request's head was read.
+    fn begin(&self) {}
+
+    /// That request is over.
     fn observe(&self, exchange: &Exchange);
 }
 
@@ -45,6 +49,10 @@ pub struct Exchange {
     pub sent: u64,
     pub elapsed: Duration,
     pub ending: Ending,
+    /// `Content-Type` of the answer.
+    pub content_type: Option<String>,
+    /// What the handler says of it.
+    pub log: api::Log,
 }
 
 /// How an answer ended.
@@ -66,17 +74,20 @@ pub(super) async fn run(
     refusal: Option<Refusal>,
 ) -> (Ending, Option<ServerSession>) {
     let started = Instant::now();
+    context.observer.begin();
     let id = Uuid::new_v4();
     let head = request::head(&session);
     let mut exchange = record(id, &head, connection);
     let session = request::share(session, &head);
     // Where a badly framed request ends is not known for sure.
     let after = if refusal.is_some() { After::Close } else { After::Reuse };
-    let reply = match refusal {
+    let mut reply = match refusal {
         Some(refusal) => refusal.reply(),
         None => handle(context, request::request(id, head, connection, &session, &context.deadlines)).await,
     };
     exchange.status = reply.status;
+    exchange.content_type = text(&reply.headers, &header::CONTENT_TYPE);
+    exchange.log = std::mem::take(&mut reply.log);
     exchange.ending = reply::write(context, &session, &exchange.method, reply, after).await;
     let session = finish(context, &session, &mut exchange).await;
     exchange.elapsed = started.elapsed();
@@ -127,6 +138,8 @@ fn record(id: Uuid, head: &request::Head, connection: &api::Connection) -> Excha
         sent: 0,
         elapsed: Duration::ZERO,
         ending: Ending::Complete,
+        content_type: None,
+        log: api::Log::default(),
     }
 }
 

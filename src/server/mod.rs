@@ -14,6 +14,7 @@
 //! Nothing here knows what a registry is. Time spent waiting for the handler never counts against the client.
 
 pub mod address;
+pub mod debug;
 pub mod exchange;
 
 mod connection;

@@ -45,8 +45,9 @@ pub struct Paths {
 impl Paths {
     fn below(directory: &Path) -> Self {
         Self {
-            authority: directory.join("ca.pem"),
-            certificate: directory.join("server.pem"),
+            // In a directory of its own, for clients that take one whole (`--cert-dir`).
+            authority: directory.join("trust/ca.crt"),
+            certificate: directory.join("server.crt"),
             key: directory.join("server.key"),
             authority_key: directory.join("ca.key"),
         }
@@ -69,6 +70,7 @@ pub fn ensure(directory: &Path, names: &[String], clock: &dyn Clock) -> Result<P
         move |source| Error::Io { path, source }
     };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(at(directory))?;
+    fs::DirBuilder::new().recursive(true).create(directory.join("trust")).map_err(at(directory))?;
     let lock = fs::File::open(directory).map_err(at(directory))?;
     // Released when `lock` is closed: two processes must not mix the certificate of one with the key of the other.
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).map_err(|error| at(directory)(error.into()))?;

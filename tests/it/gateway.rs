@@ -75,7 +75,8 @@ impl Rig {
         let pair = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("a key");
         let authority = if plan.guarded { verifier(&pair, &clock) } else { Authority::Open };
         let unhealthy = Arc::new(AtomicBool::new(false));
-        let gateway = Gateway::new(Arc::new(registry), Arc::new(authority), plan.api, Arc::clone(&unhealthy));
+        let gateway =
+            Gateway::new(Arc::new(registry), Arc::new(authority), plan.api, Arc::clone(&unhealthy), Arc::default());
         let key = EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).expect("a P-256 key");
         Self { gateway, clock, unhealthy, key }
     }

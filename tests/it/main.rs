@@ -1,16 +1,23 @@
 //! Everything that is tested from outside: one binary, one file per subject.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where it meets what it did not expect")]
+
 mod architecture;
 mod boundaries;
 mod chunked;
+mod clients;
 mod config;
+mod conformance;
+mod debug;
 mod delete;
+mod dropin;
 mod dropin_layout;
 mod gateway;
 mod hostile;
 mod interleavings;
 mod manifests;
 mod mount;
+mod peers;
 mod pull;
 mod push;
 mod referrers;
@@ -20,8 +27,10 @@ mod registry_lists;
 mod registry_manifests;
 mod registry_referrers;
 mod registry_tree;
+mod replicas;
 mod routes;
 mod store;
+mod support;
 mod tags;
 mod tokens;
 mod wire;

@@ -241,7 +241,7 @@ impl<'a> Receiver<'a> {
         let tail_len: u64 = tails.iter().map(|tail| tail.length).sum();
         let length = tail_len + self.buffer.length;
         self.registry.budget.cover(&mut self.slabs, length).await;
-        let mut content = self.gather(&tails).await?;
+        let mut content = gather(self.registry, self.target, &tails).await?;
         content.extend(self.buffer.take());
         self.gathered.extend(tails);
         let (upload, segment, slot) = self.place().await?;
@@ -266,17 +266,6 @@ impl<'a> Receiver<'a> {
         self.registry.store.put(&journal.tail_key(&tail), content, Precondition::Always).await?;
         self.slabs = Slabs::default();
         Ok(())
-    }
-
-    /// The tails' bytes, read back. Borrows mutably because a shared borrow would tie the request to one thread.
-    async fn gather(&mut self, tails: &[Tail]) -> store::Result<Vec<Bytes>> {
-        let Target::Upload(journal) = self.target else { return Ok(Vec::new()) };
-        let mut content = Vec::new();
-        for tail in tails {
-            let object = self.registry.store.get(&journal.tail_key(tail), None).await?;
-            content.extend(object.content.try_collect::<Vec<Bytes>>().await?);
-        }
-        Ok(content)
     }
 
     /// Where the next part goes; a new segment is begun first.
@@ -308,6 +297,17 @@ impl<'a> Receiver<'a> {
     fn upload(&self, number: u64, id: String) -> Multipart {
         Multipart { key: self.segment_key(number), id }
     }
+}
+
+/// The tails' bytes, read back.
+async fn gather(registry: &Registry, target: Target<'_>, tails: &[Tail]) -> store::Result<Vec<Bytes>> {
+    let Target::Upload(journal) = target else { return Ok(Vec::new()) };
+    let mut content = Vec::new();
+    for tail in tails {
+        let object = registry.store.get(&journal.tail_key(tail), None).await?;
+        content.extend(object.content.try_collect::<Vec<Bytes>>().await?);
+    }
+    Ok(content)
 }
 
 /// The segment of a blob that was received at its own key.

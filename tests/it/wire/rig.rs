@@ -97,7 +97,12 @@ impl Handler for Site {
             "short" => self.stream(number, number / 2, None),
             "long" => self.stream(number, number * 2, None),
             "broken" => self.stream(number, number / 2, Some(StreamError("as asked".to_owned()))),
-            "none" => Reply { status: StatusCode::NO_CONTENT, headers: HeaderMap::new(), body: Body::Empty, log: Log::default() },
+            "none" => Reply {
+                status: StatusCode::NO_CONTENT,
+                headers: HeaderMap::new(),
+                body: Body::Empty,
+                log: Log::default(),
+            },
             "host" => text(StatusCode::OK, format!("{:?} {}", request.headers.get("host"), request.uri)),
             _ => text(StatusCode::OK, "ok"),
         }
@@ -128,7 +133,12 @@ impl Site {
             Ok(Bytes::from(vec![b'x'; usize::try_from(size).unwrap()]))
         });
         let content = stream::iter(chunks.chain(then.into_iter().map(Err))).boxed();
-        Reply { status: StatusCode::OK, headers: HeaderMap::new(), body: Body::Stream { length, content }, log: Log::default() }
+        Reply {
+            status: StatusCode::OK,
+            headers: HeaderMap::new(),
+            body: Body::Stream { length, content },
+            log: Log::default(),
+        }
     }
 }
 

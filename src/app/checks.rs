@@ -1,0 +1,60 @@
+//! What health means here.
+
+use std::sync::Arc;
+
+use crate::{
+    app::storage::name,
+    config::{
+        health::{Health, Schedule},
+        storage::Storage,
+    },
+    health::{
+        Check,
+        probe::{HttpProbe, Probe},
+    },
+    store::{Depth, Listing, Store},
+};
+
+pub(super) fn all(health: &Health, storage: &Storage, store: &Arc<dyn Store>) -> Vec<Check> {
+    let check = |name: String, probe, schedule: Schedule| Check {
+        name,
+        probe,
+        interval: schedule.interval,
+        threshold: u32::try_from(schedule.threshold).unwrap_or(u32::MAX),
+    };
+    let mut checks = Vec::new();
+    if let Some(schedule) = health.storage {
+        checks.push(check(format!("storagedriver_{}", name(storage)), storage_probe(store), schedule));
+    }
+    for file in &health.files {
+        let schedule = Schedule { interval: file.interval, threshold: 1 };
+        checks.push(check(file.path.display().to_string(), Probe::File(file.path.clone()), schedule));
+    }
+    for http in &health.http {
+        let probe = HttpProbe {
+            uri: http.uri.clone(),
+            headers: http.headers.clone(),
+            status: http.status,
+            timeout: http.timeout,
+        };
+        checks.push(check(http.uri.to_string(), Probe::Http(probe), http.schedule));
+    }
+    for tcp in &health.tcp {
+        let probe = Probe::Tcp { addr: tcp.address.to_string(), timeout: tcp.timeout };
+        checks.push(check(tcp.address.to_string(), probe, tcp.schedule));
+    }
+    checks
+}
+
+/// One name of what lies at the top: an empty store is a healthy one.
+fn storage_probe(store: &Arc<dyn Store>) -> Probe {
+    let store = Arc::clone(store);
+    Probe::storage(move || {
+        let store = Arc::clone(&store);
+        async move {
+            let prefix = "docker".parse().map_err(|error| format!("{error}"))?;
+            let listing = Listing { prefix, depth: Depth::Children, after: None, limit: 1 };
+            store.list(&listing).await.map(drop).map_err(|error| error.to_string())
+        }
+    })
+}

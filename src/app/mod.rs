@@ -1,0 +1,257 @@
+//! The composition root: a configuration becomes a running registry. Nothing else wires.
+//!
+//! The order of starting is that of failing early: what can be wrong with the configuration is found before a port is
+//! bound, and everything is bound before anything is served.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use crate::{
+    api::{self, gateway::Gateway},
+    auth::authority::Authority,
+    clock::{Clock, SystemClock},
+    config::{Config, Loaded, http::Listen},
+    health::Health,
+    registry::{Registry, format::Signing},
+    secret::Secret,
+    server::{
+        self, Server,
+        address::Address,
+        debug::{Debug, Pages},
+    },
+    store::Store,
+    telemetry::{metrics::Metrics, writer::Writer},
+};
+
+mod checks;
+mod identity;
+mod observe;
+mod policy;
+mod storage;
+mod tasks;
+mod trust;
+
+/// Serves until the process is told to stop.
+///
+/// # Errors
+/// What keeps it from starting.
+pub fn serve(loaded: &Loaded) -> Result<()> {
+    crate::tls::install_provider();
+    let log = Log::start(&loaded.config)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("configuration: {warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads")?;
+    let served = runtime.block_on(async { App::build(&loaded.config, log.writers()).await?.run().await });
+    // A blocking call that hangs, on a dead network file system say, must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    served
+}
+
+/// The two outputs; what is still queued is written when this is dropped.
+struct Log {
+    lines: (Writer, crate::telemetry::writer::FlushGuard),
+    access: Option<(Writer, crate::telemetry::writer::FlushGuard)>,
+}
+
+/// Where lines go: the log's, and the access log's unless it is off.
+struct Writers {
+    lines: Writer,
+    access: Option<Writer>,
+}
+
+impl Log {
+    fn start(config: &Config) -> Result<Self> {
+        let lines = Writer::start(std::io::stderr()).context("cannot start the log")?;
+        crate::telemetry::log::init(&observe::log_settings(&config.log), lines.0.clone())
+            .context("cannot start the log")?;
+        let access = config.log.access_log.then(|| Writer::start(std::io::stdout())).transpose();
+        Ok(Self { lines, access: access.context("cannot start the access log")? })
+    }
+
+    fn writers(&self) -> Writers {
+        Writers { lines: self.lines.0.clone(), access: self.access.as_ref().map(|(writer, _)| writer.clone()) }
+    }
+}
+
+/// Everything that serves, bound and ready.
+struct App {
+    server: Server,
+    handler: Arc<Rim>,
+    observer: Arc<observe::Requests>,
+    debug: Option<(Debug, Pages)>,
+    tasks: tasks::Tasks,
+    health: Health,
+    checks: Vec<crate::health::Check>,
+    banner: Vec<String>,
+}
+
+impl App {
+    async fn build(config: &Config, writers: Writers) -> Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let metrics = Arc::new(Metrics::new().context("the metrics cannot be set up")?);
+        let health = Health::default();
+        let storage = storage::open(&config.storage, &clock, &metrics)?;
+        let registry = Arc::new(open_registry(config, &storage, &clock).await?);
+        let authority = Arc::new(trust::authority(&config.auth, &clock)?);
+        let identity = identity::load(config, clock.as_ref())?;
+        let server = Server::bind(server_settings(config, identity.tls)?)?;
+        let debug = open_debug(config, &health, &metrics).await?;
+        let demoted = Arc::new(AtomicBool::new(false));
+        let handler = Arc::new(Rim(gateway(config, &registry, authority, &health, &demoted)?));
+        let observer = Arc::new(observe::Requests::new(Arc::clone(&metrics), writers.access, Arc::clone(&clock)));
+        let checks = checks::all(&config.health, &config.storage, &storage);
+        let tasks = tasks::Tasks {
+            registry,
+            metrics,
+            lines: writers.lines,
+            purging: config.storage.purging.filter(|_| !config.storage.read_only),
+            demoted,
+        };
+        let banner = banner(config, &server, identity.authority.as_ref());
+        Ok(Self { server, handler, observer, debug, tasks, health, checks, banner })
+    }
+
+    async fn run(self) -> Result<()> {
+        let (stop, stopping) = tokio::sync::watch::channel(false);
+        let stopped = || {
+            let mut stopping = stopping.clone();
+            async move {
+                // A sender that is gone has stopped, too.
+                let _ = stopping.wait_for(|stopping| *stopping).await;
+            }
+        };
+        let _checks = self.health.watch(self.checks);
+        let tasks = tokio::spawn(self.tasks.run(stopped()));
+        let debug = self.debug.map(|(debug, pages)| tokio::spawn(debug.run(pages, stopped())));
+        for line in &self.banner {
+            println!("{line}");
+        }
+        tokio::spawn(async move {
+            signalled().await;
+            stop.send_replace(true);
+        });
+        self.server.run(self.handler, self.observer, stopped()).await.context("the server cannot run")?;
+        tasks.abort();
+        if let Some(debug) = debug {
+            debug.abort();
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// The gateway, as the server sees it.
+struct Rim(Gateway);
+
+#[async_trait]
+impl server::Handler for Rim {
+    async fn handle(&self, request: api::Request) -> api::Reply {
+        self.0.handle(request).await
+    }
+}
+
+async fn open_registry(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>) -> Result<Registry> {
+    let signing = config
+        .http
+        .secret
+        .as_ref()
+        .map_or(Signing::Shared, |secret| Signing::Configured(Secret::new(secret.expose().clone().into_bytes())));
+    let settings = policy::registry(config, signing)?;
+    Registry::open(Arc::clone(store), Arc::clone(clock), settings).await.context("the storage cannot be used")
+}
+
+fn gateway(
+    config: &Config,
+    registry: &Arc<Registry>,
+    authority: Arc<Authority>,
+    health: &Health,
+    demoted: &Arc<AtomicBool>,
+) -> Result<Gateway> {
+    let settings = policy::api(config)?;
+    Ok(Gateway::new(Arc::clone(registry), authority, settings, health.unhealthy(), Arc::clone(demoted)))
+}
+
+fn server_settings(config: &Config, tls: Option<Arc<rustls::ServerConfig>>) -> Result<server::Settings> {
+    let address = match &config.http.listen {
+        Listen::Tcp(address) => Address::tcp(&address.to_string())?,
+        // As the registry that we replace: whoever may enter the directory may connect.
+        Listen::Unix(path) => Address::Unix { path: path.clone(), mode: 0o666 },
+    };
+    let (limits, deadlines) = policy::bounds(&config.edge.limits);
+    let drain = (!config.http.drain_timeout.is_zero()).then_some(config.http.drain_timeout);
+    Ok(server::Settings { listeners: vec![server::Endpoint { address, tls }], limits, deadlines, drain })
+}
+
+async fn open_debug(config: &Config, health: &Health, metrics: &Arc<Metrics>) -> Result<Option<(Debug, Pages)>> {
+    let Some(debug) = &config.http.debug else { return Ok(None) };
+    let host = if debug.address.host.is_empty() { "0.0.0.0" } else { &debug.address.host };
+    let bound = Debug::bind(&format!(
+        "{}",
+        crate::config::address::Address { host: host.to_owned(), port: debug.address.port }
+    ))
+    .await
+    .with_context(|| format!("cannot listen on http.debug.addr {}", debug.address))?;
+    if let Some(warning) = bound.warning() {
+        tracing::warn!("{warning}");
+    }
+    let pages = Pages {
+        health: health.clone(),
+        metrics: Arc::clone(metrics),
+        metrics_path: debug.metrics_path.clone(),
+        started: Instant::now(),
+    };
+    Ok(Some((bound, pages)))
+}
+
+/// What an operator who started us by hand wants to know.
+fn banner(config: &Config, server: &Server, authority: Option<&PathBuf>) -> Vec<String> {
+    let scheme = if config.http.tls.is_some() { "https" } else { "http" };
+    let mut lines: Vec<String> = server
+        .local_addresses()
+        .iter()
+        .map(|address| match address {
+            Address::Unix { .. } => format!("pierhead listens on {address}"),
+            Address::Tcp(_) => format!("pierhead listens on {scheme}://{address}"),
+        })
+        .collect();
+    let (Some(authority), Some(address)) = (authority, server.local_addresses().first().cloned()) else {
+        return lines;
+    };
+    let directory = authority.parent().unwrap_or(authority).display();
+    lines.extend([
+        format!("its development CA is {}", authority.display()),
+        "try:".to_owned(),
+        format!(
+            "  skopeo copy --dest-cert-dir {directory} docker-archive:image.tar docker://{address}/library/image:1"
+        ),
+        format!(
+            "  sudo install -D {} /etc/docker/certs.d/{address}/ca.crt && docker tag image {address}/library/image:1 \
+             && docker push {address}/library/image:1",
+            authority.display()
+        ),
+        format!("  curl --cacert {} https://{address}/v2/_catalog", authority.display()),
+    ]);
+    lines
+}
+
+/// SIGTERM or SIGINT.
+async fn signalled() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    let name = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    };
+    tracing::info!("stopping: {name}");
+}

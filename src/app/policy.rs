@@ -1,0 +1,98 @@
+//! What the configuration means for the registry, the API and the rim.
+
+use anyhow::{Context, Result};
+
+use crate::{
+    api::{
+        self,
+        location::Base,
+        settings::{Mode, TAGS_MAX_DEFAULT},
+    },
+    config::{
+        Config,
+        edge::Limits,
+        storage::{Cache, Purging},
+        validation::{Platforms, Validation as Configured},
+    },
+    oci::descriptor::Platform,
+    registry::{
+        self,
+        format::Signing,
+        manifests::validation::{Children, Rules, Urls, Validation},
+    },
+    server,
+};
+
+/// How long an upload may go on where nobody purges.
+const UPLOAD_LIFETIME: std::time::Duration = std::time::Duration::from_hours(7 * 24);
+
+pub(super) fn registry(config: &Config, signing: Signing) -> Result<registry::Settings> {
+    let uploads = &config.edge.uploads;
+    Ok(registry::Settings {
+        validation: validation(&config.validation)?,
+        descriptor_cache: match config.storage.cache {
+            Cache::Off => None,
+            Cache::Memory { entries_max } => Some(entries_max.get()),
+        },
+        upload_lifetime: config.storage.purging.map_or(UPLOAD_LIFETIME, |Purging { age, .. }| age),
+        upload_memory: uploads.memory,
+        upload_size_max: uploads.blob_size_max,
+        upload_bodies_max: uploads.open_max.map(std::num::NonZero::get),
+        signing,
+    })
+}
+
+pub(super) fn api(config: &Config) -> Result<api::settings::Settings> {
+    let origin =
+        config.http.external_url.as_ref().filter(|_| !config.http.relative_urls).map(|url| url.uri().to_string());
+    Ok(api::settings::Settings {
+        base: Base::new(&config.http.prefix, origin.as_deref())?,
+        headers: config.http.headers.clone(),
+        mode: match (config.storage.read_only, config.storage.delete) {
+            (true, _) => Mode::ReadOnly,
+            (false, false) => Mode::WithoutDelete,
+            (false, true) => Mode::Full,
+        },
+        catalog_max: size(config.catalog.entries_max),
+        tags_max: config.tags.page_max.map_or(TAGS_MAX_DEFAULT, size),
+        // Files take chunks of any size.
+        chunk_size_min: None,
+        token_grace: config.edge.uploads.token_grace,
+    })
+}
+
+pub(super) fn bounds(limits: &Limits) -> (server::Limits, server::Deadlines) {
+    let bounds = server::Limits { connections: limits.connections.get(), ..server::Limits::default() };
+    let deadlines = server::Deadlines {
+        handshake: limits.handshake_timeout,
+        head: limits.header_timeout,
+        idle: limits.idle_timeout,
+        body: limits.body_timeout,
+        write: limits.write_timeout,
+        ..server::Deadlines::default()
+    };
+    (bounds, deadlines)
+}
+
+fn validation(configured: &Configured) -> Result<Validation> {
+    if !configured.enabled {
+        return Ok(Validation::Off);
+    }
+    let patterns = |patterns: &[regex::Regex]| patterns.iter().map(|p| p.as_str().to_owned()).collect::<Vec<_>>();
+    let urls = Urls::new(patterns(&configured.urls.allow), patterns(&configured.urls.deny))
+        .context("validation.manifests.urls")?;
+    let children = match &configured.platforms {
+        Platforms::All => Children::All,
+        Platforms::None => Children::None,
+        Platforms::List(list) => Children::For(
+            list.iter()
+                .map(|listed| Platform { architecture: listed.architecture.clone(), os: listed.os.clone() })
+                .collect(),
+        ),
+    };
+    Ok(Validation::On(Rules { urls, children }))
+}
+
+fn size(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}

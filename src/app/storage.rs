@@ -1,0 +1,56 @@
+//! Which store, and how it is watched.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+
+use crate::{
+    clock::Clock,
+    config::storage::{Driver, Storage},
+    store::{Limits, Parts, Store, error::Operation, filesystem::Filesystem, memory::Memory, metered::Metered},
+    telemetry::metrics::Metrics,
+};
+
+/// Opens the configured store; every call to it is timed.
+pub(super) fn open(storage: &Storage, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) -> Result<Arc<dyn Store>> {
+    let store: Arc<dyn Store> = match &storage.driver {
+        Driver::Filesystem { root, threads_max } => {
+            let opened = Filesystem::open(root).context("storage.filesystem cannot be used")?;
+            Arc::new(opened.with_threads_max(*threads_max))
+        }
+        Driver::Memory => {
+            let limits = Limits { parts: Parts::Appended, parts_max: u32::MAX };
+            Arc::new(Memory::new(limits, Arc::clone(clock)))
+        }
+    };
+    let (metrics, driver) = (Arc::clone(metrics), name(storage));
+    Ok(Arc::new(Metered::new(store, move |observation| {
+        metrics.storage_action(driver, action(observation.operation), observation.duration);
+    })))
+}
+
+/// The driver's name in the configuration.
+pub(super) const fn name(storage: &Storage) -> &'static str {
+    match storage.driver {
+        Driver::Filesystem { .. } => "filesystem",
+        Driver::Memory => "inmemory",
+    }
+}
+
+/// The names that dashboards of CNCF Distribution know, where it has them.
+const fn action(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Head => "Stat",
+        Operation::Get => "GetContent",
+        Operation::Put => "PutContent",
+        Operation::Delete => "Delete",
+        Operation::List => "List",
+        Operation::Promote => "Move",
+        Operation::Begin => "Begin",
+        Operation::PutPart => "PutPart",
+        Operation::Flush => "Flush",
+        Operation::Complete => "Complete",
+        Operation::Abort => "Abort",
+        Operation::Pending => "Pending",
+    }
+}

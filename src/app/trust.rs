@@ -1,0 +1,58 @@
+//! Who is let in.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+
+use crate::{
+    auth::{
+        authority::Authority,
+        htpasswd::{self, Notice, PasswordFile},
+        token::{self, Verifier},
+    },
+    clock::Clock,
+    config::auth::{Auth, Token},
+};
+
+pub(super) fn authority(auth: &Auth, clock: &Arc<dyn Clock>) -> Result<Authority> {
+    match auth {
+        Auth::Open => Ok(Authority::Open),
+        Auth::Token(token) => {
+            let verifier = Verifier::load(token_settings(token), Arc::clone(clock)).context("auth.token")?;
+            Ok(Authority::Token(verifier))
+        }
+        Auth::Htpasswd { realm, path } => {
+            let settings = htpasswd::Settings { realm: realm.clone(), path: path.clone() };
+            let (file, notices) = PasswordFile::load(settings, Arc::clone(clock)).context("auth.htpasswd")?;
+            notices.iter().for_each(tell);
+            Ok(Authority::Htpasswd(file))
+        }
+    }
+}
+
+fn token_settings(token: &Token) -> token::Settings {
+    token::Settings {
+        realm: token.realm.clone(),
+        service: token.service.clone(),
+        issuer: token.issuer.clone(),
+        rootcertbundle: token.root_cert_bundle.clone(),
+        jwks: token.jwks.clone(),
+        signingalgorithms: Some(token.algorithms.iter().map(ToString::to_string).collect()),
+        autoredirect: token.auto_redirect.is_some(),
+        autoredirectpath: token.auto_redirect.clone().unwrap_or_default(),
+    }
+}
+
+fn tell(notice: &Notice) {
+    match notice {
+        // The one secret that is ever shown: without it nobody could log in. It is not written to the log.
+        Notice::Created { path, user, password } => {
+            println!("made {} with user {user} and password {}", path.display(), password.expose());
+        }
+        Notice::NotBcrypt { path, line, user } => tracing::warn!(
+            auth.user.name = user,
+            "{} line {line}: only bcrypt hashes are accepted, this user cannot log in",
+            path.display()
+        ),
+    }
+}

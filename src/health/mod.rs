@@ -1,0 +1,155 @@
+//! Is the process fit to serve? Periodic checks answer; `/debug/health` and the rim ask.
+//!
+//! Each [`Check`] has its own task on monotonic time. A check that fails `threshold` times in a row makes the whole
+//! process unhealthy until it succeeds once. Never: a check in the path of a request.
+
+pub mod probe;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{task::JoinSet, time::MissedTickBehavior};
+
+use crate::health::probe::Probe;
+
+/// Distribution's default for `interval`.
+pub const INTERVAL: Duration = Duration::from_secs(10);
+/// Name under which an operator's `/debug/health/down` is reported.
+const MANUAL: &str = "manual_http_status";
+
+/// One probe, repeated.
+#[derive(Debug)]
+pub struct Check {
+    /// `storagedriver_<type>`, or the path, URI or address that is probed.
+    pub name: String,
+    pub probe: Probe,
+    pub interval: Duration,
+    /// Consecutive failures until unhealthy; 0 counts as 1.
+    pub threshold: u32,
+}
+
+/// The present state; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Health(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    unhealthy: Arc<AtomicBool>,
+    failures: Mutex<BTreeMap<String, String>>,
+}
+
+/// The running checks: dropping it stops them.
+#[derive(Debug)]
+pub struct Checks(#[expect(dead_code, reason = "held for its Drop, which ends the tasks")] JoinSet<()>);
+
+impl Health {
+    /// Cheap enough to be asked for every request.
+    pub fn is_healthy(&self) -> bool {
+        !self.0.unhealthy.load(Ordering::Relaxed)
+    }
+
+    /// Set while a check fails, for those who ask at every request.
+    pub fn unhealthy(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0.unhealthy)
+    }
+
+    /// The failing checks and why they fail; empty when healthy.
+    pub fn report(&self) -> BTreeMap<String, String> {
+        self.0.failures.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Unhealthy by an operator's hand, until [`Health::up`].
+    pub fn down(&self) {
+        self.set(MANUAL, Some("manual downtime".to_owned()));
+    }
+
+    pub fn up(&self) {
+        self.set(MANUAL, None);
+    }
+
+    /// Starts one task for each check on the current tokio runtime.
+    pub fn watch(&self, checks: Vec<Check>) -> Checks {
+        let mut tasks = JoinSet::new();
+        for check in checks {
+            tasks.spawn(watch(self.clone(), check));
+        }
+        Checks(tasks)
+    }
+
+    fn set(&self, name: &str, failure: Option<String>) {
+        let mut failures = self.0.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        match failure {
+            Some(why) => drop(failures.insert(name.to_owned(), why)),
+            None => drop(failures.remove(name)),
+        }
+        self.0.unhealthy.store(!failures.is_empty(), Ordering::Relaxed);
+    }
+}
+
+async fn watch(health: Health, check: Check) {
+    // An interval of zero would panic, and would spin.
+    let mut ticks = tokio::time::interval(check.interval.max(Duration::from_millis(100)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut streak = 0_u32;
+    loop {
+        ticks.tick().await;
+        match check.probe.run().await {
+            Ok(()) => {
+                streak = 0;
+                health.set(&check.name, None);
+            }
+            Err(why) => {
+                streak = streak.saturating_add(1);
+                if streak >= check.threshold.max(1) {
+                    tracing::warn!(health.check = check.name, err.detail = why, "health check failed");
+                    health.set(&check.name, Some(why));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_threshold_counts_failures_in_a_row() {
+        let calls = Arc::new(AtomicU32::new(0));
+        let seen = Arc::clone(&calls);
+        let probe = Probe::storage(move || {
+            let call = seen.fetch_add(1, Ordering::SeqCst);
+            async move { if call == 1 { Ok(()) } else { Err("gone".to_owned()) } }
+        });
+        let health = Health::default();
+        let interval = Duration::from_millis(100);
+        let checks = health.watch(vec![Check { name: "s".to_owned(), probe, interval, threshold: 2 }]);
+        while calls.load(Ordering::SeqCst) < 3 {
+            assert!(health.is_healthy());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        while health.is_healthy() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(calls.load(Ordering::SeqCst) >= 4);
+        assert_eq!(health.report()["s"], "gone");
+        drop(checks);
+    }
+
+    #[test]
+    fn an_operator_takes_it_down_and_up() {
+        let health = Health::default();
+        health.down();
+        assert!(!health.is_healthy());
+        health.up();
+        assert!(health.is_healthy() && health.report().is_empty());
+    }
+}

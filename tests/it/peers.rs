@@ -1,0 +1,135 @@
+//! Figures beside nginx and docker-registry on the same machine in the same run: printed, never judged.
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use crate::support::{
+    certificate::Certificate,
+    command::{command, run},
+    daemons::Nginx,
+    image::{self, Layout},
+    process::Usage,
+    registry::{Auth, Program, Registry, Transport},
+    tools,
+};
+
+const GIBIBYTE: u64 = 1 << 30;
+const LOAD_SECONDS: f64 = 10.0;
+
+/// What answers at `host`, and what all its processes have used.
+struct Peer {
+    name: String,
+    host: String,
+    certificate: Certificate,
+    usage: Box<dyn Fn() -> Usage>,
+}
+
+#[test]
+fn large_figures_beside_nginx_and_docker_registry() {
+    if !tools::large() {
+        return;
+    }
+    let programs = ["skopeo", "curl", "wrk", "nginx", "docker-registry"];
+    if !tools::present(&[image::PROGRAMS, &programs].concat()) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let here = directory.path();
+    let images = Layout::create(&here.join("images"));
+    images.add_image("small", 1);
+    images.add_large("large", GIBIBYTE);
+    for start in [alone, behind_nginx] {
+        let here = tempfile::tempdir_in(here).unwrap();
+        measure(&start(here.path()), &images, here.path());
+    }
+}
+
+fn alone(here: &Path) -> Peer {
+    let program = Program::pierhead_release().unwrap_or_else(Program::pierhead);
+    let registry = Registry::start(&program, &here.join("server"), &here.join("data"), Transport::Tls, Auth::None);
+    Peer {
+        name: program.name.to_owned(),
+        host: registry.host(),
+        certificate: registry.certificate.clone(),
+        usage: Box::new(move || registry.usage()),
+    }
+}
+
+fn behind_nginx(here: &Path) -> Peer {
+    let program = Program::distribution();
+    let registry = Registry::start(&program, &here.join("server"), &here.join("data"), Transport::Plain, Auth::None);
+    let certificate = registry.certificate.clone();
+    let nginx = Nginx::start(here, registry.address, &certificate);
+    Peer {
+        name: format!("nginx + {}", program.name),
+        host: nginx.address.to_string(),
+        certificate,
+        usage: Box::new(move || registry.usage() + nginx.usage()),
+    }
+}
+
+fn measure(peer: &Peer, images: &Layout, here: &Path) {
+    let trust = &peer.certificate.directory;
+    let reference = |tag: &str| format!("docker://{}/peers/image:{tag}", peer.host);
+    let push = |tag: &str| {
+        let mut skopeo = command("skopeo", ["copy", "--preserve-digests", "--dest-cert-dir"]);
+        run(skopeo.arg(trust).args([&images.reference(tag), &reference(tag)]));
+    };
+    push("small");
+    report(peer, "push of 1 GiB (skopeo, PATCH)", || push("large"));
+
+    let digest = large_layer(images);
+    let blob = format!("https://{}/v2/peers/image/blobs/{digest}", peer.host);
+    for protocol in ["--http1.1", "--http2"] {
+        report(peer, &format!("pull of 1 GiB (curl {protocol})"), || {
+            let mut curl = command("curl", ["--silent", "--show-error", "--fail", protocol, "--cacert"]);
+            run(curl.arg(&peer.certificate.authority).arg("--output").arg(here.join("blob")).arg(&blob));
+        });
+        assert_eq!(here.join("blob").metadata().unwrap().len(), images_blob_size(images, &digest));
+    }
+    load(peer);
+}
+
+/// Manifest GETs over kept connections, as fast as they go.
+fn load(peer: &Peer) {
+    let before = (peer.usage)();
+    let seconds = format!("{LOAD_SECONDS}s");
+    let manifest = format!("https://{}/v2/peers/image/manifests/small", peer.host);
+    let accept = "Accept: application/vnd.oci.image.manifest.v1+json";
+    let output = run(&mut command("wrk", ["-t1", "-c32", "-d", &seconds, "--latency", "-H", accept, &manifest]));
+    let cpu = (peer.usage)().cpu_seconds - before.cpu_seconds;
+    let rate = output.lines().find_map(|line| line.strip_prefix("Requests/sec:")).unwrap();
+    let rate: f64 = rate.trim().parse().unwrap();
+    assert!(!output.contains("Non-2xx"), "{output}");
+    let micros = cpu / (rate * LOAD_SECONDS) * 1e6;
+    println!("{}: manifest GET: {rate:.0} requests/s, {micros:.0} us CPU each", peer.name);
+}
+
+fn report(peer: &Peer, what: &str, act: impl FnOnce()) {
+    let (before, started) = ((peer.usage)(), Instant::now());
+    act();
+    let took: Duration = started.elapsed();
+    let after = (peer.usage)();
+    println!(
+        "{}: {what}: {:.1} s, {:.2} CPU seconds, peak resident {:.1} MiB",
+        peer.name,
+        took.as_secs_f64(),
+        after.cpu_seconds - before.cpu_seconds,
+        f64::from(u32::try_from(after.resident_peak_kib).unwrap()) / 1024.0
+    );
+}
+
+/// The digest of the layout's largest blob.
+fn large_layer(images: &Layout) -> String {
+    let blobs = fs::read_dir(images.directory.join("blobs/sha256")).unwrap().map(|entry| entry.unwrap());
+    let largest = blobs.max_by_key(|entry| entry.metadata().unwrap().len()).unwrap();
+    format!("sha256:{}", largest.file_name().display())
+}
+
+fn images_blob_size(images: &Layout, digest: &str) -> u64 {
+    let hex = crate::support::digest::hex(digest);
+    images.directory.join("blobs/sha256").join(hex).metadata().unwrap().len()
+}

@@ -1,0 +1,171 @@
+//! A registry process: which program it is, is a value, and both programs read the same file.
+
+use std::{
+    env, fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::Duration,
+};
+
+use crate::support::{
+    certificate::{Certificate, write_private},
+    command::{command, run},
+    process::{Process, Usage, free_address},
+    tokens::{DEVELOPER, GUEST, ISSUER, SERVICE, TokenServer},
+    tools,
+};
+
+/// How long the tokens of these tests live, as GitLab's do.
+const TOKEN_LIFETIME: Duration = Duration::from_mins(5);
+
+const LOG_LINES_SHOWN: usize = 40;
+
+/// Shared by all processes on one store, as the administrator's guide asks.
+const HTTP_SECRET: &str = "a-secret-that-replicas-share";
+
+/// A program that serves `config.yml`.
+#[derive(Clone, Debug)]
+pub(crate) struct Program {
+    pub name: &'static str,
+    path: PathBuf,
+}
+
+impl Program {
+    /// The binary under test; `PIERHEAD_TEST_SERVER` names another one, to compare.
+    pub(crate) fn pierhead() -> Self {
+        let built = PathBuf::from(env!("CARGO_BIN_EXE_pierhead"));
+        Self { name: "pierhead", path: env::var_os("PIERHEAD_TEST_SERVER").map_or(built, PathBuf::from) }
+    }
+
+    /// The release build of ours where there is one, for figures.
+    pub(crate) fn pierhead_release() -> Option<Self> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/release/pierhead");
+        path.is_file().then_some(Self { name: "pierhead (release)", path })
+    }
+
+    /// Debian's docker-registry, CNCF Distribution 2.8.2.
+    pub(crate) fn distribution() -> Self {
+        Self { name: "docker-registry 2.8.2", path: tools::path("docker-registry") }
+    }
+}
+
+/// Who may come in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Auth {
+    None,
+    /// [`DEVELOPER`] with a bcrypt hash.
+    Htpasswd,
+    /// Tokens for [`DEVELOPER`] and [`GUEST`].
+    Token,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Transport {
+    Plain,
+    Tls,
+}
+
+/// A running registry over a directory.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    pub address: SocketAddr,
+    pub certificate: Certificate,
+    program: Program,
+    /// Where its configuration, its log and its credentials lie.
+    directory: PathBuf,
+    process: Process,
+}
+
+impl Registry {
+    /// Starts `program` over the storage in `root`; its own files go to `directory`, which is made.
+    pub(crate) fn start(program: &Program, directory: &Path, root: &Path, transport: Transport, auth: Auth) -> Self {
+        fs::create_dir_all(directory).unwrap();
+        let certificate = Certificate::create(directory);
+        let address = free_address();
+        let http = match transport {
+            Transport::Plain => String::new(),
+            Transport::Tls => format!(
+                "  tls:\n    certificate: {}\n    key: {}\n",
+                certificate.chain.display(),
+                certificate.key.display()
+            ),
+        };
+        let config = format!(
+            "version: 0.1\n\
+             log:\n  level: info\n  accesslog:\n    disabled: true\n\
+             storage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\n\
+             http:\n  addr: {address}\n  secret: {HTTP_SECRET}\n{http}{}",
+            root.display(),
+            auth_section(auth, directory, &certificate),
+        );
+        write_private(&directory.join("config.yml"), &config);
+        let process = spawn(program, directory, address);
+        Self { address, certificate, program: program.clone(), directory: directory.to_path_buf(), process }
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub(crate) fn host(&self) -> String {
+        self.address.to_string()
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        self.process.usage()
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again after [`Registry::kill`], with the same configuration on the same port.
+    pub(crate) fn restart(&mut self) {
+        self.process = spawn(&self.program, &self.directory, self.address);
+    }
+}
+
+/// A test that failed shows what the server said last.
+impl Drop for Registry {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let log = self.process.log();
+            let lines: Vec<_> = log.lines().rev().take(LOG_LINES_SHOWN).collect();
+            println!("--- {} at {} said last:", self.program.name, self.address);
+            lines.iter().rev().for_each(|line| println!("{line:.1000}"));
+        }
+    }
+}
+
+fn spawn(program: &Program, directory: &Path, address: SocketAddr) -> Process {
+    let mut command = Command::new(&program.path);
+    command.arg("serve").arg(directory.join("config.yml")).current_dir(directory);
+    // A REGISTRY_* variable of the developer's shell would change the configuration.
+    for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("REGISTRY_")) {
+        command.env_remove(name);
+    }
+    let mut process = Process::start(&mut command, &directory.join("log"));
+    process.wait_for_port(address);
+    process
+}
+
+fn auth_section(auth: Auth, directory: &Path, certificate: &Certificate) -> String {
+    match auth {
+        Auth::None => String::new(),
+        Auth::Htpasswd => {
+            let path = directory.join("htpasswd");
+            let hash = ["-B", "-b", "-n", DEVELOPER.name, DEVELOPER.password];
+            write_private(&path, &run(&mut command("htpasswd", hash)));
+            format!("auth:\n  htpasswd:\n    realm: registry\n    path: {}\n", path.display())
+        }
+        Auth::Token => {
+            let tokens = TokenServer::start(directory, certificate, &[DEVELOPER, GUEST], TOKEN_LIFETIME);
+            format!(
+                "auth:\n  token:\n    realm: {}\n    service: {SERVICE}\n    issuer: {ISSUER}\n    \
+                 rootcertbundle: {}\n",
+                tokens.realm(),
+                tokens.bundle.display()
+            )
+        }
+    }
+}
