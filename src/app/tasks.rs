@@ -52,17 +52,29 @@ impl Tasks {
             ticks.tick().await;
             match self.registry.recheck().await {
                 Ok(()) => self.demoted.store(false, Ordering::Relaxed),
-                Err(error @ (OpenError::NewerWriter { .. } | OpenError::NewerLayout { .. })) => {
+                // A record that we cannot read was written by somebody who knows more than we do.
+                Err(
+                    error @ (OpenError::NewerWriter { .. }
+                    | OpenError::NewerLayout { .. }
+                    | OpenError::Unreadable { .. }),
+                ) => {
                     if !self.demoted.swap(true, Ordering::Relaxed) {
                         tracing::error!("read-only from now on: {error}");
                     }
                 }
                 Err(error) => tracing::warn!("the store's format could not be read: {error}"),
             }
+            if self.is_demoted() {
+                continue;
+            }
             if let Err(error) = self.registry.erase_finished().await {
                 tracing::warn!("what is left of finished uploads could not be erased: {error}");
             }
         }
+    }
+
+    fn is_demoted(&self) -> bool {
+        self.demoted.load(Ordering::Relaxed)
     }
 
     async fn gauges(&self) {
@@ -80,19 +92,75 @@ impl Tasks {
         let mut next = Instant::now() + spread;
         loop {
             sleep_until(next).await;
-            let mode = if purging.dry_run { Mode::Report } else { Mode::Remove };
-            match self.registry.purge_uploads(purging.age, mode).await {
-                Ok(purged) => tracing::info!(
-                    purge.abandoned = purged.abandoned,
-                    purge.finished = purged.finished,
-                    purge.unfinished_blobs = purged.unfinished_blobs,
-                    purge.failed = purged.failed,
-                    purge.dry_run = purging.dry_run,
-                    "unfinished uploads were purged"
-                ),
-                Err(error) => tracing::warn!("unfinished uploads could not be purged: {error}"),
-            }
             next += purging.interval.max(Duration::from_secs(1));
+            self.purge_once(purging).await;
         }
+    }
+
+    async fn purge_once(&self, purging: Purging) {
+        if self.is_demoted() {
+            return;
+        }
+        let mode = if purging.dry_run { Mode::Report } else { Mode::Remove };
+        match self.registry.purge_uploads(purging.age, mode).await {
+            Ok(purged) => tracing::info!(
+                purge.abandoned = purged.abandoned,
+                purge.finished = purged.finished,
+                purge.unfinished_blobs = purged.unfinished_blobs,
+                purge.failed = purged.failed,
+                purge.dry_run = purging.dry_run,
+                "unfinished uploads were purged"
+            ),
+            Err(error) => tracing::warn!("unfinished uploads could not be purged: {error}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::{
+        clock::{Clock, SystemClock},
+        registry::{Settings, format::Signing, manifests::validation::Validation},
+        store::{Limits, Parts, Precondition, Store, memory::Memory},
+    };
+
+    /// Whether an upload of long ago is purged.
+    async fn check(demoted: bool, purged: bool) {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let limits = Limits { parts: Parts::Appended, parts_max: 1 };
+        let store: Arc<dyn Store> = Arc::new(Memory::new(limits, Arc::clone(&clock)));
+        let id = uuid::Uuid::nil();
+        let started = crate::registry::layout::Layout.upload_started_at(&"a".parse().unwrap(), &id);
+        store.put(&started, vec![Bytes::from("2001-01-01T00:00:00Z")], Precondition::Always).await.unwrap();
+        let settings = Settings {
+            validation: Validation::default(),
+            descriptor_cache: None,
+            upload_lifetime: Duration::from_mins(1),
+            upload_memory: 1 << 20,
+            upload_size_max: None,
+            // More than a semaphore can count.
+            upload_bodies_max: Some(usize::MAX),
+            signing: Signing::Shared,
+        };
+        let registry = Arc::new(Registry::open(Arc::clone(&store), clock, settings).await.unwrap());
+        let tasks = Tasks {
+            registry,
+            metrics: Arc::new(Metrics::new().unwrap()),
+            lines: Writer::start(std::io::sink()).unwrap().0,
+            purging: None,
+            demoted: Arc::new(AtomicBool::new(demoted)),
+        };
+        let minute = Duration::from_mins(1);
+        tasks.purge_once(Purging { age: minute, interval: minute, dry_run: false }).await;
+        assert_eq!(store.head(&started).await.is_err(), purged, "demoted: {demoted}");
+    }
+
+    #[tokio::test]
+    async fn a_store_of_a_newer_version_is_left_alone() {
+        check(false, true).await;
+        check(true, false).await;
     }
 }

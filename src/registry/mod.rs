@@ -97,7 +97,7 @@ impl Registry {
             descriptors: Cache::new(settings.descriptor_cache.unwrap_or(0)),
             verified: Cache::new(VERIFIED_MAX),
             budget: Budget::new(settings.upload_memory),
-            bodies: settings.upload_bodies_max.map(Semaphore::new),
+            bodies: settings.upload_bodies_max.map(|most| Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
             finished: Finished::default(),
             store,
             clock,
