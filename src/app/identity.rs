@@ -1,6 +1,9 @@
 //! What we show to those who connect over TLS.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Context, Result};
 
@@ -10,7 +13,12 @@ use crate::{
         Config,
         tls::{Clients, Demand, Identity, Tls, Version},
     },
-    tls::{self, certificates::Certificates, client, development, pem},
+    tls::{
+        self,
+        certificates::Certificates,
+        client, development,
+        pem::{self, Pair},
+    },
 };
 
 /// The terms of every handshake, and what clients must trust when we made it ourselves.
@@ -29,14 +37,32 @@ pub(super) fn load(config: &Config, clock: &dyn Clock) -> Result<Shown> {
             (paths.certificate, paths.key, Some(paths.authority))
         }
     };
-    let strictness = if config.edge.strict { pem::Strictness::Strict } else { pem::Strictness::Lenient };
-    let pair = pem::load(&certificate, &key, strictness, clock.now()).context("http.tls")?;
+    let pair = pair(config, &certificate, &key, clock)?;
     for warning in pair.warnings() {
         tracing::warn!("http.tls: {warning}");
     }
-    let certificates = Arc::new(Certificates::new(&[pair]));
     let settings = settings(tls, config.http.http2);
-    Ok(Shown { tls: Some(tls::server_config(&settings, certificates).context("http.tls")?), authority })
+    Ok(Shown { tls: Some(terms(&settings, &[pair])?), authority })
+}
+
+/// Reads what [`load`] would read and makes nothing; returns its warnings.
+pub(super) fn check(config: &Config, clock: &dyn Clock) -> Result<Vec<String>> {
+    let Some(tls) = &config.http.tls else { return Ok(Vec::new()) };
+    let pairs = match &tls.identity {
+        Identity::Files { certificate, key } => vec![pair(config, certificate, key, clock)?],
+        Identity::Development { .. } => Vec::new(),
+    };
+    terms(&settings(tls, config.http.http2), &pairs)?;
+    Ok(pairs.iter().flat_map(Pair::warnings).map(|warning| format!("http.tls: {warning}")).collect())
+}
+
+fn pair(config: &Config, certificate: &Path, key: &Path, clock: &dyn Clock) -> Result<Pair> {
+    let strictness = if config.edge.strict { pem::Strictness::Strict } else { pem::Strictness::Lenient };
+    pem::load(certificate, key, strictness, clock.now()).context("http.tls")
+}
+
+fn terms(settings: &tls::Settings, pairs: &[Pair]) -> Result<Arc<rustls::ServerConfig>> {
+    tls::server_config(settings, Arc::new(Certificates::new(pairs))).context("http.tls")
 }
 
 fn settings(tls: &Tls, http2: bool) -> tls::Settings {

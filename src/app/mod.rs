@@ -4,6 +4,7 @@
 //! bound, and everything is bound before anything is served.
 
 use std::{
+    io::{self, Write as _},
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
@@ -55,6 +56,20 @@ pub fn serve(loaded: &Loaded) -> Result<()> {
     served
 }
 
+/// Reads every file that a configuration names, as [`serve`] would, and makes none; returns what an operator should hear.
+///
+/// # Errors
+/// What would keep [`serve`] from starting, as far as that can be told without binding or writing anything.
+pub fn check(config: &Config) -> Result<Vec<String>> {
+    crate::tls::install_provider();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    policy::api(config)?;
+    policy::registry(config, Signing::Shared)?;
+    let mut notices = identity::check(config, clock.as_ref())?;
+    notices.extend(trust::check(&config.auth, &clock)?);
+    Ok(notices)
+}
+
 /// The two outputs; what is still queued is written when this is dropped.
 struct Log {
     lines: (Writer, crate::telemetry::writer::FlushGuard),
@@ -69,10 +84,10 @@ struct Writers {
 
 impl Log {
     fn start(config: &Config) -> Result<Self> {
-        let lines = Writer::start(std::io::stderr()).context("cannot start the log")?;
+        let lines = Writer::start(io::stderr()).context("cannot start the log")?;
         crate::telemetry::log::init(&observe::log_settings(&config.log), lines.0.clone())
             .context("cannot start the log")?;
-        let access = config.log.access_log.then(|| Writer::start(std::io::stdout())).transpose();
+        let access = config.log.access_log.then(|| Writer::start(io::stdout())).transpose();
         Ok(Self { lines, access: access.context("cannot start the access log")? })
     }
 
@@ -132,7 +147,7 @@ impl App {
         let tasks = tokio::spawn(self.tasks.run(stopped()));
         let debug = self.debug.map(|(debug, pages)| tokio::spawn(debug.run(pages, stopped())));
         for line in &self.banner {
-            println!("{line}");
+            say(line);
         }
         tokio::spawn(async move {
             signalled().await;
@@ -240,6 +255,11 @@ fn banner(config: &Config, server: &Server, authority: Option<&PathBuf>) -> Vec<
         format!("  curl --cacert {} https://{address}/v2/_catalog", authority.display()),
     ]);
     lines
+}
+
+/// For whoever started us by hand; that nobody reads it is no reason to end.
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 /// SIGTERM or SIGINT.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 
 use crate::{
+    app::say,
     auth::{
         authority::Authority,
         htpasswd::{self, Notice, PasswordFile},
@@ -30,6 +31,27 @@ pub(super) fn authority(auth: &Auth, clock: &Arc<dyn Clock>) -> Result<Authority
     }
 }
 
+/// Reads what [`authority`] would read and makes nothing; returns what an operator should hear.
+pub(super) fn check(auth: &Auth, clock: &Arc<dyn Clock>) -> Result<Vec<String>> {
+    match auth {
+        Auth::Htpasswd { path, .. } if !path.try_exists().with_context(|| path.display().to_string())? => {
+            Ok(vec![format!("auth.htpasswd: {} is not there; it is made at start, with one user", path.display())])
+        }
+        Auth::Htpasswd { realm, path } => {
+            let settings = htpasswd::Settings { realm: realm.clone(), path: path.clone() };
+            let (_, notices) = PasswordFile::load(settings, Arc::clone(clock)).context("auth.htpasswd")?;
+            Ok(notices.iter().filter_map(ignored_line).collect())
+        }
+        Auth::Token(_) | Auth::Open => authority(auth, clock).map(|_| Vec::new()),
+    }
+}
+
+fn ignored_line(notice: &Notice) -> Option<String> {
+    let Notice::NotBcrypt { path, line, user } = notice else { return None };
+    let place = path.display();
+    Some(format!("auth.htpasswd: {place} line {line}: {user:?} cannot log in, only bcrypt hashes are accepted"))
+}
+
 fn token_settings(token: &Token) -> token::Settings {
     token::Settings {
         realm: token.realm.clone(),
@@ -47,7 +69,7 @@ fn tell(notice: &Notice) {
     match notice {
         // The one secret that is ever shown: without it nobody could log in. It is not written to the log.
         Notice::Created { path, user, password } => {
-            println!("made {} with user {user} and password {}", path.display(), password.expose());
+            say(&format!("made {} with user {user} and password {}", path.display(), password.expose()));
         }
         Notice::NotBcrypt { path, line, user } => tracing::warn!(
             auth.user.name = user,

@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
+    app,
     cli::complain,
     config::{Config, environment::Environment},
 };
@@ -17,6 +18,9 @@ pub(in crate::cli) fn run(path: &Path, environment: &Environment) -> Result<Exit
     let loaded = Config::load(path, environment)?;
     for warning in &loaded.warnings {
         complain(&format!("warning: {warning}"));
+    }
+    for notice in app::check(&loaded.config)? {
+        complain(&format!("warning: {notice}"));
     }
     io::stdout().write_all(loaded.redacted().as_bytes()).context("cannot print the configuration")?;
     Ok(ExitCode::SUCCESS)

@@ -139,3 +139,43 @@ fn a_wrong_value_in_the_environment_names_its_variable() {
         assert!(!stderr(&output).contains("canary"));
     }
 }
+
+/// What `check` says about a configuration with these lines behind a valid one.
+fn checked(lines: &str) -> (Option<i32>, String) {
+    let (_directory, path) = written(format!("version: 0.1\nstorage: inmemory\n{lines}"));
+    let output = pierhead(&["check", &path], &[]);
+    (output.status.code(), stderr(&output))
+}
+
+#[test]
+fn check_reads_the_files_that_are_named() {
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let file = |name: &str, content: &str| {
+        let path = directory.path().join(name);
+        fs::write(&path, content).expect("a file can be written");
+        path.display().to_string()
+    };
+    let (junk, gone) = (file("junk", "junk"), directory.path().join("gone").display().to_string());
+    let (broken, old) = (file("broken", "no colon"), file("old", "user:{SHA}x\n"));
+    let token = "auth: {token: {realm: r, service: s, issuer: i, ";
+    for (lines, code, expected) in [
+        (
+            format!("auth: none\nhttp: {{tls: {{certificate: {gone}, key: {junk}}}}}"),
+            1,
+            "error: http.tls: certificate ",
+        ),
+        (format!("auth: none\nhttp: {{tls: {{certificate: {junk}, key: {junk}}}}}"), 1, "holds no"),
+        (format!("{token}rootcertbundle: {gone}}}}}"), 1, "error: auth.token: auth.token.rootcertbundle: cannot read"),
+        (format!("{token}rootcertbundle: {junk}}}}}"), 1, "holds neither a certificate nor a public key"),
+        (format!("{token}jwks: {junk}}}}}"), 1, "is not a JSON object"),
+        (format!("auth: {{htpasswd: {{realm: r, path: {broken}}}}}"), 1, "broken:1: not a line"),
+        (format!("auth: {{htpasswd: {{realm: r, path: {old}}}}}"), 0, "old line 1: \"user\" cannot log in"),
+        (format!("auth: {{htpasswd: {{realm: r, path: {gone}}}}}"), 0, "it is made at start"),
+        ("auth: none\nhttp: {prefix: '/a:b/'}".to_owned(), 1, "is not a path prefix"),
+    ] {
+        let (found, said) = checked(&lines);
+        assert_eq!(found, Some(code), "{lines}: {said}");
+        assert!(said.contains(expected), "{lines}: {said}");
+    }
+    assert!(!Path::new(&gone).exists(), "check has made a file");
+}
