@@ -118,6 +118,9 @@ async fn children_must_be_here() {
     lacking(listed.put("i", &sparse.replace("arm64", "amd64")).await, &[&missing]);
     let off = Fixture::over(Tree::new(), settings_with(Validation::Off)).await;
     off.put("i", &sparse).await.unwrap();
+    // But an image without its blobs could never be pulled.
+    let hollow = fixture.image_text("a", "");
+    lacking(off.put("h", &hollow).await, &[&sha256("config a"), &sha256("layer a")]);
 }
 
 fn settings_with(validation: Validation) -> pierhead::registry::Settings {

@@ -58,8 +58,13 @@ impl Manifests<'_> {
     /// `ManifestInvalid` for a URL that is not permitted or a size that is not the content's,
     /// `ManifestReferencesUnknown` with all that is missing.
     pub(super) async fn check_references(&self, manifest: &Manifest) -> Result<(), Error> {
-        let Validation::On(rules) = &self.registry.settings.validation else { return Ok(()) };
-        check_urls(manifest, rules)?;
+        let rules = match &self.registry.settings.validation {
+            Validation::On(rules) => Some(rules),
+            Validation::Off => None,
+        };
+        if let Some(rules) = rules {
+            check_urls(manifest, rules)?;
+        }
         let lookups = needed(manifest, rules).into_iter().map(|needed| async move {
             let size = self.size_of(&needed).await?;
             Ok::<_, Error>((needed, size))
@@ -82,10 +87,11 @@ impl Manifests<'_> {
 
 /// What must be in the repository, each once: all blobs but those that lie elsewhere, and the children of an index
 /// for the platforms that matter.
-fn needed(manifest: &Manifest, rules: &Rules) -> Vec<Needed> {
+fn needed(manifest: &Manifest, rules: Option<&Rules>) -> Vec<Needed> {
     let here = |blob: &&Descriptor| blob.urls.is_empty() || !is_foreign_layer(&blob.media_type);
+    let must_exist = |child: &Descriptor| rules.is_some_and(|rules| rules.children.must_exist(child));
     let blobs = manifest.blobs().filter(here).map(|blob| Needed::new(blob, Place::Blob));
-    let children = manifest.children().iter().filter(|child| rules.children.must_exist(child)).map(Needed::child);
+    let children = manifest.children().iter().filter(|child| must_exist(child)).map(Needed::child);
     let mut seen = HashSet::new();
     blobs.chain(children).filter(|needed| seen.insert((needed.digest.clone(), needed.size))).collect()
 }

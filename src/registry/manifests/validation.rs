@@ -7,7 +7,8 @@ use crate::oci::descriptor::{Descriptor, Platform};
 /// What a manifest must satisfy before it is stored, beyond being one.
 #[derive(Clone, Debug)]
 pub enum Validation {
-    /// Whatever is well-formed is taken.
+    /// Every URL is taken, and indexes whose children are missing. The blobs of an image must exist all the same, as in
+    /// Distribution: what is acknowledged can be pulled.
     Off,
     On(Rules),
 }
