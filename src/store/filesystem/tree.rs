@@ -37,8 +37,8 @@ impl Tree {
     /// An existing directory by its path from the root, `.` for the root itself.
     pub(super) fn directory(&self, path: &str) -> Result<OwnedFd, Failure> {
         match self.beneath(path, OFlags::RDONLY | OFlags::DIRECTORY) {
-            // A file where a directory is asked for: nothing lies below it.
-            Err(Errno::NOTDIR) => Err(Kind::NotFound.into()),
+            // A file where a directory is asked for: nothing lies below it. And no file has a name that none can have.
+            Err(Errno::NOTDIR | Errno::NAMETOOLONG) => Err(Kind::NotFound.into()),
             other => Ok(other?),
         }
     }
@@ -46,7 +46,7 @@ impl Tree {
     /// A key's file, for reading.
     pub(super) fn object(&self, key: &Key) -> Result<OwnedFd, Failure> {
         match self.beneath(key.as_str(), OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK) {
-            Err(Errno::NOTDIR) => Err(Kind::NotFound.into()),
+            Err(Errno::NOTDIR | Errno::NAMETOOLONG) => Err(Kind::NotFound.into()),
             other => regular(other?),
         }
     }

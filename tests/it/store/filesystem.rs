@@ -25,6 +25,19 @@ fn files(root: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn names_that_no_file_can_have_are_of_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Filesystem::open(root.path()).unwrap();
+    let long = format!("t/{}", "n".repeat(300));
+    assert_eq!(read(&store, &long, None).await, Err(Kind::NotFound));
+    assert_eq!(store.head(&key(&long)).await.unwrap_err().kind, Kind::NotFound);
+    assert_eq!(store.list(&every(&long, Depth::Children)).await.unwrap().entries, []);
+    assert_eq!(store.list(&every(&long, Depth::All)).await.unwrap().entries, []);
+    let put = store.put(&key(&long), vec![Bytes::from("x")], Precondition::Always).await;
+    assert_eq!(put.unwrap_err().kind, Kind::Denied);
+}
+
+#[tokio::test]
 async fn what_is_no_file_is_refused() {
     let base = tempfile::tempdir().unwrap();
     let root = base.path().join("root");
