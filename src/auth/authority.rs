@@ -1,5 +1,7 @@
 //! The way in: whichever login method is configured.
 
+use std::fmt;
+
 use crate::auth::{
     access::Access,
     challenge::Refusal,
@@ -20,7 +22,7 @@ pub enum Authority {
 }
 
 /// What a request brings that decides who sent it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Credentials<'a> {
     /// The value of `Authorization`, as it was sent.
     pub authorization: Option<&'a [u8]>,
@@ -30,6 +32,14 @@ pub struct Credentials<'a> {
     pub scheme: &'a str,
     /// For PATCH and PUT of an upload only: the token that its state holds.
     pub grace: Option<Grace>,
+}
+
+impl fmt::Debug for Credentials<'_> {
+    /// Neither token nor password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut credentials = f.debug_struct("Credentials");
+        credentials.field("host", &self.host).field("scheme", &self.scheme).finish_non_exhaustive()
+    }
 }
 
 impl Authority {
@@ -43,5 +53,18 @@ impl Authority {
             Self::Htpasswd(file) => file.authorise(authorization, access).await,
             Self::Open => Ok(Grant::unlimited(None, access)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_do_not_show_themselves() {
+        let credentials = Credentials { authorization: Some(b"canary"), host: Some("shown"), ..Default::default() };
+        let debug = format!("{credentials:?}");
+        // As text or as a list of bytes, which is how a slice shows itself: 99 is the first byte.
+        assert!(debug.contains("shown") && !debug.contains("canary") && !debug.contains("99"), "{debug}");
     }
 }

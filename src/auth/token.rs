@@ -104,7 +104,7 @@ pub struct Verifier {
 }
 
 /// Parts of a request that decide the answer to a token.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) struct Presented<'a> {
     pub(super) authorization: Option<&'a [u8]>,
     pub(super) host: Option<&'a str>,

@@ -40,6 +40,11 @@ pub(super) fn head(session: &ServerSession) -> Head {
     {
         headers.insert(header::HOST, host);
     }
+    // `Debug` of headers shows what is not marked.
+    headers
+        .iter_mut()
+        .filter(|(name, _)| *name == header::AUTHORIZATION)
+        .for_each(|(_, value)| value.set_sensitive(true));
     let uri = head.uri.path_and_query().cloned().map_or_else(Uri::default, Uri::from);
     Head { method: head.method.clone(), uri, version: head.version, headers }
 }
