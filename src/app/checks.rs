@@ -1,6 +1,8 @@
 //! What health means here.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::timeout;
 
 use crate::{
     app::storage::name,
@@ -12,8 +14,12 @@ use crate::{
         Check,
         probe::{HttpProbe, Probe},
     },
+    registry::layout::Layout,
     store::{Depth, Listing, Store},
 };
+
+/// A storage that does not answer is as bad as one that fails: a dead network file system answers nothing.
+const STORAGE_PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) fn all(health: &Health, storage: &Storage, store: &Arc<dyn Store>) -> Vec<Check> {
     let check = |name: String, probe, schedule: Schedule| Check {
@@ -27,8 +33,7 @@ pub(super) fn all(health: &Health, storage: &Storage, store: &Arc<dyn Store>) ->
         checks.push(check(format!("storagedriver_{}", name(storage)), storage_probe(store), schedule));
     }
     for file in &health.files {
-        let schedule = Schedule { interval: file.interval, threshold: 1 };
-        checks.push(check(file.path.display().to_string(), Probe::File(file.path.clone()), schedule));
+        checks.push(check(file.path.display().to_string(), Probe::File(file.path.clone()), file.schedule));
     }
     for http in &health.http {
         let probe = HttpProbe {
@@ -52,9 +57,11 @@ fn storage_probe(store: &Arc<dyn Store>) -> Probe {
     Probe::storage(move || {
         let store = Arc::clone(&store);
         async move {
-            let prefix = "docker".parse().map_err(|error| format!("{error}"))?;
-            let listing = Listing { prefix, depth: Depth::Children, after: None, limit: 1 };
-            store.list(&listing).await.map(drop).map_err(|error| error.to_string())
+            let listing = Listing { prefix: Layout.root(), depth: Depth::Children, after: None, limit: 1 };
+            match timeout(STORAGE_PATIENCE, store.list(&listing)).await {
+                Ok(listed) => listed.map(drop).map_err(|error| error.to_string()),
+                Err(_) => Err(format!("no answer within {STORAGE_PATIENCE:?}")),
+            }
         }
     })
 }

@@ -65,8 +65,7 @@ pub struct Schedule {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FileCheck {
     pub path: PathBuf,
-    /// Never zero.
-    pub interval: Duration,
+    pub schedule: Schedule,
 }
 
 /// A HEAD request.
@@ -106,13 +105,19 @@ fn schedule(check: &Section<'_>) -> Result<Schedule> {
 }
 
 fn file(check: &Section<'_>) -> Result<FileCheck> {
-    Ok(FileCheck { path: check.need_text("file")?.into(), interval: check.need("interval")?.timeout()? })
+    Ok(FileCheck { path: check.need_text("file")?.into(), schedule: schedule(check)? })
 }
 
 fn http(check: &Section<'_>) -> Result<HttpCheck> {
     let status = check.need("statuscode")?;
+    let field = check.need("uri")?;
+    let uri = Url::read(&field)?.into_uri();
+    // A check that can never succeed would answer every request with 503.
+    if uri.scheme_str() != Some("http") {
+        return Err(field.fail("must begin with http://: checks do not speak TLS in this version"));
+    }
     Ok(HttpCheck {
-        uri: Url::read(&check.need("uri")?)?.into_uri(),
+        uri,
         headers: headers::read(check.find("headers").as_ref(), headers::Sensitivity::Sensitive)?,
         status: match u16::try_from(status.integer()?) {
             Ok(status) if (100..600).contains(&status) => status,

@@ -43,6 +43,12 @@ pub const UPLOADS: &str = "_uploads";
 pub struct Layout;
 
 impl Layout {
+    /// The prefix of everything.
+    #[must_use]
+    pub fn root(&self) -> Key {
+        proven(ROOT)
+    }
+
     /// The content of a blob or manifest.
     #[must_use]
     pub fn blob_data(&self, digest: &Digest) -> Key {
