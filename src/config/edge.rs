@@ -37,7 +37,7 @@ const MEMORY_MIN: u64 = 1 << 20;
 
 #[derive(Clone, Debug)]
 pub struct Edge {
-    /// Whether what is merely warned about elsewhere is refused, such as a key file that others can read.
+    /// Whether a key file that others can read, or a certificate outside its validity, is refused.
     pub strict: bool,
     pub uploads: Uploads,
     pub limits: Limits,
@@ -97,7 +97,7 @@ impl Uploads {
         let blob_size_max = uploads.find("blob_size_max");
         let open_max = uploads.find("open_max");
         Ok(Self {
-            token_grace: uploads.duration("token_grace")?,
+            token_grace: uploads.need("token_grace")?.timeout_or_zero()?,
             memory: memory.size()?,
             blob_size_max: blob_size_max.map(|field| field.size()).transpose()?,
             open_max: open_max.map(|field| at_least_one(&field)).transpose()?,

@@ -106,17 +106,38 @@ impl Http {
         }
         Ok(Self {
             listen,
-            relative_urls: http.boolean("relativeurls")? && external_url.is_none(),
+            relative_urls: relative_urls(http, external_url.is_some(), warnings)?,
             external_url,
             prefix: prefix(&http.need("prefix")?)?,
             secret: http.secret("secret")?,
-            drain_timeout: http.duration("draintimeout")?,
+            drain_timeout: drain_timeout(&http.need("draintimeout")?, warnings)?,
             headers: headers::read(http.find("headers").as_ref(), headers::Sensitivity::Public)?,
             tls,
             http2: !http.need_section("http2")?.boolean("disabled")?,
             debug: debug(&http.need_section("debug")?, warnings)?,
         })
     }
+}
+
+/// Distribution takes a bare number too, so it only warns: `30` is thirty nanoseconds there as well.
+fn drain_timeout(field: &Field<'_>, warnings: &mut Vec<Warning>) -> Result<Duration> {
+    let drain = field.duration()?;
+    if !drain.is_zero() && drain < Duration::from_millis(1) {
+        warnings.push(Warning::of(
+            field,
+            "ends running requests at once: a number without a unit is nanoseconds; write 30s for 30 seconds",
+        ));
+    }
+    Ok(drain)
+}
+
+fn relative_urls(http: &Section<'_>, named: bool, warnings: &mut Vec<Warning>) -> Result<bool> {
+    let field = http.need("relativeurls")?;
+    let relative = field.boolean()?;
+    if !relative && !named {
+        warnings.push(Warning::of(&field, "has no effect without http.host: Location stays a path"));
+    }
+    Ok(relative && !named)
 }
 
 fn listen(http: &Section<'_>) -> Result<Listen> {

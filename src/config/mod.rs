@@ -121,6 +121,7 @@ impl Config {
             return Err(version.fail(format_args!("unsupported version: {:?}; it must be {VERSION}", version.text()?)));
         }
         refuse_metadata_database(document)?;
+        refuse_proxy(document)?;
         let edge = document.need_section("edge")?;
         Ok(Self {
             log: Log::read(document)?,
@@ -144,6 +145,19 @@ fn refuse_metadata_database(document: &Section<'_>) -> Result<()> {
         Some(enabled) if !enabled.node().is_idle() => Err(enabled.fail(
             "asks for the metadata database, which keeps tags outside the storage: this registry would look empty. \
              Write false if the storage is not managed by that database",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Whoever mirrors another registry did not mean a writable one: clients would find nothing of the other's content here,
+/// and what they push would stand in a cache that its owner may wipe at any time.
+fn refuse_proxy(document: &Section<'_>) -> Result<()> {
+    let proxy = document.section("proxy")?;
+    match proxy.and_then(|proxy| proxy.find("remoteurl")) {
+        Some(remote) if !remote.node().is_idle() => Err(remote.fail(
+            "asks for a mirror of another registry, which is not in this version: a registry that takes pushes would \
+             start in its place",
         )),
         _ => Ok(()),
     }

@@ -83,10 +83,6 @@ impl<'a> Section<'a> {
         self.need(name)?.boolean()
     }
 
-    pub(in crate::config) fn duration(&self, name: &str) -> Result<Duration> {
-        self.need(name)?.duration()
-    }
-
     pub(in crate::config) fn list(&self, name: &str) -> Result<Vec<Field<'a>>> {
         self.find(name).map_or(Ok(Vec::new()), |field| field.list())
     }
@@ -146,6 +142,15 @@ impl<'a> Field<'a> {
         let duration = self.duration()?;
         if duration < Duration::from_millis(1) {
             return Err(self.fail("must be at least 1ms (a number without a unit is nanoseconds)"));
+        }
+        Ok(duration)
+    }
+
+    /// The same, or nothing at all.
+    pub(in crate::config) fn timeout_or_zero(&self) -> Result<Duration> {
+        let duration = self.duration()?;
+        if !duration.is_zero() && duration < Duration::from_millis(1) {
+            return Err(self.fail("must be 0 or at least 1ms (a number without a unit is nanoseconds)"));
         }
         Ok(duration)
     }

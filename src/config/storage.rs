@@ -34,7 +34,7 @@ pub(in crate::config) const KEYS: &[Key] = &[
         ],
     )
     .always(),
-    parameters("tag", &[value("concurrencylimit")]).always(),
+    parameters("tag", &[value("concurrencylimit")]).inert(),
 ];
 
 /// Keys of `storage` that are not drivers.
@@ -60,8 +60,6 @@ pub struct Storage {
     pub read_only: bool,
     /// What becomes of uploads that nobody finishes; `None` leaves them.
     pub purging: Option<Purging>,
-    /// Most tags that are looked up at once for one request; `None` leaves it to the machine.
-    pub tag_lookups_max: Option<NonZeroUsize>,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -93,7 +91,6 @@ pub struct Purging {
 impl Storage {
     pub(in crate::config) fn read(storage: &Section<'_>, warnings: &mut Vec<Warning>) -> Result<Self> {
         let maintenance = storage.need_section("maintenance")?;
-        let limit = storage.need_section("tag")?.find("concurrencylimit");
         Ok(Self {
             driver: driver(storage)?,
             delete: storage.need_section("delete")?.boolean("enabled")?,
@@ -101,7 +98,6 @@ impl Storage {
             cache: cache(&storage.need_section("cache")?, warnings)?,
             read_only: maintenance.need_section("readonly")?.boolean("enabled")?,
             purging: purging(&maintenance.need_section("uploadpurging")?)?,
-            tag_lookups_max: limit.map(|limit| usize_of(&limit)).transpose()?.and_then(NonZeroUsize::new),
         })
     }
 }

@@ -111,11 +111,6 @@ fn storage() {
         memory(5),
     );
     check("storage: {inmemory: }", |c| c.storage.cache, Cache::Off);
-    check(
-        "storage: {inmemory: , tag: {concurrencylimit: 3}}",
-        |c| c.storage.tag_lookups_max.map(Into::into),
-        Some(3_usize),
-    );
     refused("storage: {delete: {enabled: true}}", "storage names no driver");
     refused("storage: {inmemory: , filesystem: }", "one driver, not several: inmemory, filesystem");
     refused("storage: {s3: {bucket: b}}", "storage.s3 is a storage driver that this version does not have");
@@ -124,7 +119,6 @@ fn storage() {
         "storage: {inmemory: , maintenance: {uploadpurging: {age: soon}}}",
         "storage.maintenance.uploadpurging.age must be a duration",
     );
-    refused("storage: {inmemory: , tag: {concurrencylimit: -1}}", "must not be negative");
     warned(
         "storage: {inmemory: , cache: {blobdescriptor: redis}}",
         "storage.cache.blobdescriptor",
@@ -249,7 +243,7 @@ fn tls() {
     refused("edge: {}\nhttp: {tls: {key: c}}", "http.tls.key is set without http.tls.certificate");
     refused("edge: {}\nhttp: {tls: {clientcas: [a]}}", "http.tls.clientcas is set, but without a certificate");
     refused("edge: {}\nhttp: {tls: {letsencrypt: {email: a@b}}}", "http.tls.letsencrypt is not in this version");
-    refused("http: {tls: {certificate: c, key: k}}", "edge.tls.development contradicts http.tls.certificate");
+    refused("http: {tls: {minimumtls: tls1.3}}", "edge.tls.development contradicts http.tls.certificate");
     refused(&tls(", minimumtls: ssl3"), "http.tls.minimumtls is \"ssl3\"; it must be tls1.2 or tls1.3");
     refused(&tls(", ciphersuites: [NULL_NULL]"), "it must be one of TLS_AES_128_GCM_SHA256, ");
     refused(&tls(", ciphersuites: [TLS_RSA_WITH_AES_128_CBC_SHA]"), "leaves no cipher suite");
@@ -311,7 +305,7 @@ fn edge() {
 #[test]
 fn keys_without_effect_are_named() {
     for name in [
-        "proxy: {remoteurl: u}",
+        "proxy: {ttl: 1h}",
         "redis: {addr: a}",
         "policy: {repository: {classes: [image]}}",
         "reporting: {newrelic: {name: x}}",
@@ -346,11 +340,41 @@ fn the_metadata_database_is_refused() {
 }
 
 #[test]
+fn a_mirror_is_refused() {
+    refused("proxy: {remoteurl: 'https://u:canary@h'}", "f.yml:5: proxy.remoteurl asks for a mirror");
+    let error = parse(&with("proxy: {remoteurl: 'https://u:canary@h'}")).unwrap_err();
+    assert!(!format!("{error:#}").contains("canary"), "{error:#}");
+    assert_eq!(parse(&with("proxy: {remoteurl: ''}")).unwrap().warnings, []);
+}
+
+#[test]
+fn settings_that_cannot_act_are_named() {
+    warned("http: {draintimeout: 30}", "http.draintimeout", "a number without a unit is nanoseconds");
+    warned("http: {relativeurls: false}", "http.relativeurls", "Location stays a path");
+    warned(
+        "http: {tls: {clientauth: require-any-client-cert}}",
+        "http.tls.clientauth",
+        "without clientcas no client is asked for a certificate",
+    );
+    warned("storage: {inmemory: , tag: {concurrencylimit: 3}}", "storage.tag", "does nothing in this version");
+    for quiet in [
+        "http: {draintimeout: 0}",
+        "http: {draintimeout: 30s}",
+        "http: {relativeurls: false, host: 'https://h'}",
+        "http: {tls: {minimumtls: tls1.3}}",
+    ] {
+        assert_eq!(parse(&with(quiet)).unwrap().warnings, [], "{quiet}");
+    }
+    refused("edge: {uploads: {token_grace: 60}}", "edge.uploads.token_grace must be 0 or at least 1ms");
+    refused("health: {http: [{uri: 'https://h'}]}", "health.http.0.uri must begin with http://");
+}
+
+#[test]
 fn the_effective_configuration_holds_no_secret() {
     let text = with(
         "http: {secret: canary, headers: {X-A: [shown]}}\n\
          redis: {password: canary, addr: 'redis://u:canary@h'}\n\
-         proxy: {remoteurl: 'https://u:canary@shown.example', password: canary}\n\
+         proxy: {exec: {command: 'https://u:canary@shown.example'}, password: canary}\n\
          notifications: {endpoints: [{name: n, url: 'http://u:canary@h', headers: {Authorization: [canary]}}]}\n\
          reporting: {bugsnag: {apikey: canary}}\n\
          middleware: {storage: [{name: cloudfront, options: {privatekey: canary, x: canary}}]}\n\

@@ -8,6 +8,7 @@ use crate::config::{
     Warning,
     edge::Development,
     inert,
+    node::Origin,
     schema::{Key, section, value, values},
     section::{Field, Section},
 };
@@ -116,7 +117,7 @@ impl Tls {
         let cipher_suites = cipher_suites(&tls.list("ciphersuites")?, warnings)?;
         // A list that names suites of TLS 1.3 alone leaves nothing to speak TLS 1.2 with.
         let version_min = if cipher_suites.is_empty() { Version::Tls13 } else { version_min };
-        Ok(Some(Self { identity, clients: clients(tls)?, version_min, cipher_suites }))
+        Ok(Some(Self { identity, clients: clients(tls, warnings)?, version_min, cipher_suites }))
     }
 }
 
@@ -154,19 +155,23 @@ fn no_tls(tls: Option<&Section<'_>>) -> Result<()> {
     }
 }
 
-fn clients(tls: &Section<'_>) -> Result<Option<Clients>> {
+fn clients(tls: &Section<'_>, warnings: &mut Vec<Warning>) -> Result<Option<Clients>> {
     let demands = [
         ("request-client-cert", Demand::Request),
         ("require-any-client-cert", Demand::RequireAny),
         ("verify-client-cert-if-given", Demand::VerifyIfGiven),
         ("require-and-verify-client-cert", Demand::RequireAndVerify),
     ];
-    let demand = tls.need("clientauth")?.word(&demands)?;
+    let field = tls.need("clientauth")?;
+    let demand = field.word(&demands)?;
     let path = |field: &Field<'_>| match field.text()? {
         "" => Err(field.fail("must be the path of a file")),
         path => Ok(PathBuf::from(path)),
     };
     let roots: Vec<_> = tls.list("clientcas")?.iter().map(path).collect::<Result<_>>()?;
+    if roots.is_empty() && field.node().origin != Origin::Default {
+        warnings.push(Warning::of(&field, "has no effect: without clientcas no client is asked for a certificate"));
+    }
     Ok((!roots.is_empty()).then_some(Clients { roots, demand }))
 }
 
