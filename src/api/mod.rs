@@ -1,6 +1,6 @@
 //! HTTP without sockets: a request in, an answer out.
 //!
-//! 1. [`route`] reads the path into a [`route::Route`], a value; [`query`] the query.
+//! 1. [`route`] reads the path into a [`route::Route`], a value; `query` the query.
 //! 2. `access` says what that route needs, and the authority answers with a grant, before anything is read from
 //!    storage or from the body.
 //! 3. One file for each family of endpoints does the work, on the repository that the grant names: `base`, `catalog`,

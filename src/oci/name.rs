@@ -62,7 +62,7 @@ fn is_path_component(text: &str) -> bool {
             separator.end = at + 1;
             continue;
         }
-        if !separator.is_empty() && !matches!(&bytes[separator], [b'.'] | [b'_'] | [b'_', b'_'] | [b'-', ..]) {
+        if !separator.is_empty() && !matches!(&bytes[separator], [b'.' | b'_'] | [b'_', b'_'] | [b'-', ..]) {
             return false;
         }
         separator = at + 1..at + 1;
