@@ -243,7 +243,7 @@ fn tls() {
     refused("edge: {}\nhttp: {tls: {key: c}}", "http.tls.key is set without http.tls.certificate");
     refused("edge: {}\nhttp: {tls: {clientcas: [a]}}", "http.tls.clientcas is set, but without a certificate");
     refused("edge: {}\nhttp: {tls: {letsencrypt: {email: a@b}}}", "http.tls.letsencrypt is not in this version");
-    refused("http: {tls: {minimumtls: tls1.3}}", "edge.tls.development contradicts http.tls.certificate");
+    refused("http: {tls: {certificate: c, key: k}}", "edge.tls.development contradicts http.tls.certificate");
     refused(&tls(", minimumtls: ssl3"), "http.tls.minimumtls is \"ssl3\"; it must be tls1.2 or tls1.3");
     refused(&tls(", ciphersuites: [NULL_NULL]"), "it must be one of TLS_AES_128_GCM_SHA256, ");
     refused(&tls(", ciphersuites: [TLS_RSA_WITH_AES_128_CBC_SHA]"), "leaves no cipher suite");
