@@ -17,7 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("cli", &["app", "config"]),
     ("app", &["config", "server", "tls", "api", "auth", "registry", "store", "health"]),
     ("config", &[]),
-    ("server", &["api", "tls", "health"]),
+    ("server", &["api", "health"]),
     // The one table from inner errors to answers; the registry hands on why the store failed.
     ("api/error.rs", &["registry", "auth", "store"]),
     ("api", &["registry", "auth"]),
