@@ -179,7 +179,7 @@ mod tests {
         };
         check("127.0.0.1", &bundle, None).await;
         check("localhost", &bundle, Some("not valid for name")).await;
-        check("127.0.0.1", &other, Some("UnknownIssuer")).await;
+        check("127.0.0.1", &other, Some("invalid peer certificate")).await;
         server.abort();
     }
 }
