@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
 use tracing::{Level, level_filters::LevelFilter};
 
 use crate::{
-    api::{Connection, Failure, Target},
+    api::{Failure, Target},
     clock::Clock,
     config::log::{Formatter, Level as Configured, Log},
-    server::exchange::{Exchange, Observer},
+    server::exchange::{Exchange, Observer, RefusedHead},
     telemetry::{self, metrics::Metrics, writer::Writer},
 };
 
@@ -66,10 +65,10 @@ impl Observer for Requests {
         self.metrics.connection_closed();
     }
 
-    fn refused(&self, connection: &Connection, status: StatusCode) {
-        self.metrics.refused(status);
+    fn refused(&self, head: &RefusedHead<'_>) {
+        self.metrics.refused(head.status);
         if let Some(access) = &self.access {
-            access.line(telemetry::access::unreadable(self.clock.now(), connection.peer, status));
+            access.line(telemetry::access::unreadable(self.clock.now(), head.connection.peer, head.status));
         }
     }
 
