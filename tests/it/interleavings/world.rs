@@ -14,7 +14,7 @@ use pierhead::{
     store::{Limits, Part, Parts},
 };
 
-use super::process::Process;
+use super::{process::Process, shared::Shared};
 
 /// Clients send so many bytes at most.
 pub const CONTENT_LEN: u64 = 3;
@@ -66,16 +66,28 @@ impl Rule {
     pub const fn shown_by(self) -> Bounds {
         let world = Bounds::new(Medium::EqualParts, 2).crashes(0);
         let files = Bounds::new(Medium::Appended, 3).crashes(0);
+        let copied = Bounds { goals: Goals::AppendsAndPut, blob_len: 1, ..files.one_kind_of_bytes() };
         let bounds = match self {
             Self::JournalBeforeAnswer => Bounds::new(Medium::EqualParts, 1).one_kind_of_bytes(),
             Self::RangeCheck => world.one_kind_of_bytes(),
             Self::SealBeforePublishing => Bounds { attempts: 3, blob_len: 2, ..world.one_kind_of_bytes() },
             Self::LookAgainAfterWriting => Bounds { attempts: 3, ..world.one_kind_of_bytes() },
-            Self::OwnSegmentAfterTakeover | Self::CopyWhereWritersLinger => files,
+            Self::OwnSegmentAfterTakeover => Bounds { goals: Goals::Appends, ..files },
+            Self::CopyWhereWritersLinger => copied,
             Self::Reservation | Self::CreateOnlyRecords | Self::DataBeforeLink | Self::LastRecordStays => world,
         };
         Bounds { without: Some(self), ..bounds }
     }
+}
+
+/// What clients try.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Goals {
+    All,
+    /// PATCH.
+    Appends,
+    /// PATCH, and PUT without a body.
+    AppendsAndPut,
 }
 
 /// How far the exploration goes.
@@ -87,16 +99,32 @@ pub struct Bounds {
     pub kinds: u8,
     /// The blob is the first so many bytes; clients may send all of [`CONTENT_LEN`].
     pub blob_len: u64,
+    pub goals: Goals,
     pub without: Option<Rule>,
+    /// Whether steps are put into words.
+    pub told: bool,
 }
 
 impl Bounds {
     pub const fn new(medium: Medium, attempts: u8) -> Self {
-        Self { medium, attempts, crashes: 1, kinds: 2, blob_len: CONTENT_LEN, without: None }
+        Self {
+            medium,
+            attempts,
+            crashes: 1,
+            kinds: 2,
+            blob_len: CONTENT_LEN,
+            goals: Goals::All,
+            without: None,
+            told: false,
+        }
     }
 
     pub const fn crashes(self, crashes: u8) -> Self {
         Self { crashes, ..self }
+    }
+
+    pub const fn goals(self, goals: Goals) -> Self {
+        Self { goals, ..self }
     }
 
     /// All clients send the same bytes.
@@ -106,10 +134,10 @@ impl Bounds {
 }
 
 /// Everything that can change.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Hash)]
 pub struct World {
     pub bounds: Bounds,
-    pub journal: BTreeMap<u64, Record>,
+    pub journal: BTreeMap<u64, Shared<Record>>,
     /// Segments that were begun and not completed.
     pub begun: BTreeSet<u64>,
     /// Bytes of segments by slot: the part's number, or the byte's offset.
@@ -121,7 +149,8 @@ pub struct World {
     /// The segment whose file the blob's is.
     pub blob_shares: Option<u64>,
     pub linked: bool,
-    pub processes: Vec<Process>,
+    /// In the order of their hashes: processes are alike, so their order makes no state of its own.
+    pub processes: Vec<Shared<Process>>,
     pub crashes: u8,
     pub started: u8,
     /// What clients were told.
@@ -168,6 +197,11 @@ impl World {
         self.bounds.without == Some(rule)
     }
 
+    /// A step in words, where they are wanted.
+    pub fn step(&self, words: impl FnOnce() -> String) -> String {
+        if self.bounds.told { words() } else { String::new() }
+    }
+
     pub fn limits(&self) -> Limits {
         let parts = match self.bounds.medium {
             Medium::EqualParts => Parts::Equal { size: PART_LEN },
@@ -185,12 +219,12 @@ impl World {
                 let mut next = self.clone();
                 let gone = next.processes.remove(at);
                 next.crashes += 1;
-                all.push((format!("{gone:?} crashes"), next));
+                all.push((self.step(|| format!("{:?} crashes", *gone)), next));
             }
             let mut rest = self.clone();
             let process = rest.processes.remove(at);
             for (step, mut next, process) in process.steps(&rest) {
-                next.processes.extend(process);
+                next.processes.extend(process.map(Shared::from));
                 next.processes.sort();
                 all.push((step, next));
             }
@@ -212,13 +246,18 @@ impl World {
             goals.push((Goal::Complete { digest: self.right_digest(), last: Some(start) }, start, last));
             goals.extend(BTreeSet::from([1, rest]).into_iter().map(|length| (Goal::Append { start }, start, length)));
         }
+        goals.retain(|(goal, ..)| match self.bounds.goals {
+            Goals::All => true,
+            Goals::Appends => matches!(goal, Goal::Append { .. }),
+            Goals::AppendsAndPut => matches!(goal, Goal::Append { .. } | Goal::Complete { last: None, .. }),
+        });
         for (goal, start, length) in goals {
             for kind in 0..if length > 0 { self.bounds.kinds } else { 1 } {
                 let mut next = self.clone();
                 next.started += 1;
                 let process = Process::new(goal.clone(), kind, start, length, self.done);
-                let step = format!("a client starts {process:?}");
-                next.processes.push(process);
+                let step = self.step(|| format!("a client starts {process:?}"));
+                next.processes.push(process.into());
                 next.processes.sort();
                 all.push((step, next));
             }
@@ -235,7 +274,7 @@ impl World {
     }
 
     pub fn highest(&self) -> Option<(u64, &Record)> {
-        self.journal.last_key_value().map(|(seq, record)| (*seq, record))
+        self.journal.last_key_value().map(|(seq, record)| (*seq, &**record))
     }
 
     /// A client hears an answer.
