@@ -60,7 +60,7 @@ mod tests {
             Access::Catalog => "catalog".to_owned(),
             Access::Repository { name, verb } => format!("{verb:?} {name}"),
             Access::Mount { to, from } => {
-                format!("mount {to} {}", from.map_or("-".to_owned(), |from| from.to_string()))
+                format!("mount {to} {}", from.as_ref().map_or("-", RepositoryName::as_str))
             }
         });
         assert_eq!(shown.as_deref(), expected, "{method} {path}?{query}");

@@ -2,7 +2,10 @@
 
 use http::header;
 
-use crate::api::{Reply, error::Error, gateway::Call, headers, paging};
+use crate::{
+    api::{Reply, error::Error, gateway::Call, headers, paging},
+    oci::name::RepositoryName,
+};
 
 /// Repositories on a page when the client does not say.
 const USUAL: usize = 100;
@@ -18,7 +21,7 @@ pub(in crate::api) async fn list(call: &Call<'_>) -> Result<Reply, Error> {
         return Ok(headers::json("application/json", &Document { repositories: Vec::new() }));
     }
     let page = call.registry.catalog().list(&window).await?;
-    let repositories = page.items.iter().map(|name| name.as_str()).collect();
+    let repositories = page.items.iter().map(RepositoryName::as_str).collect();
     let mut reply = headers::json("application/json", &Document { repositories });
     if let Some(last) = page.items.last().filter(|_| page.more) {
         let parameters = [("last", last.as_str()), ("n", &window.limit.to_string())];

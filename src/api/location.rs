@@ -63,12 +63,9 @@ impl Base {
 
     /// `Link` to the next page of `path` below `/v2/`: always relative, with the parameters given, in order.
     pub(in crate::api) fn next(&self, path: &str, parameters: &[(&str, &str)]) -> HeaderValue {
-        let mut link = format!("<{}v2/{path}", self.prefix);
-        for (at, (name, value)) in parameters.iter().enumerate() {
-            link.push(if at == 0 { '?' } else { '&' });
-            link += &format!("{name}={}", encode(value));
-        }
-        visible(link + ">; rel=\"next\"")
+        let pairs = parameters.iter().map(|(name, value)| format!("{name}={}", encode(value)));
+        let query = pairs.collect::<Vec<_>>().join("&");
+        visible(format!("<{}v2/{path}?{query}>; rel=\"next\"", self.prefix))
     }
 
     fn value(&self, path: &str) -> HeaderValue {

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use http::StatusCode;
 use tracing::{Level, level_filters::LevelFilter};
 
 use crate::{
-    api::{Failure, Target},
+    api::{Connection, Failure, Target},
     clock::Clock,
     config::log::{Formatter, Level as Configured, Log},
     server::exchange::{Exchange, Observer},
@@ -57,6 +58,21 @@ impl Requests {
 }
 
 impl Observer for Requests {
+    fn opened(&self) {
+        self.metrics.connection_opened();
+    }
+
+    fn closed(&self) {
+        self.metrics.connection_closed();
+    }
+
+    fn refused(&self, connection: &Connection, status: StatusCode) {
+        self.metrics.refused(status);
+        if let Some(access) = &self.access {
+            access.line(telemetry::access::unreadable(self.clock.now(), connection.peer, status));
+        }
+    }
+
     fn begin(&self) {
         self.metrics.started();
     }
@@ -87,6 +103,12 @@ fn complain(exchange: &Exchange, failure: &Failure) {
 
 pub(super) fn log_settings(log: &Log) -> telemetry::log::Settings {
     let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    // As the registry that we replace: replicas that write into one place are told apart. What is configured wins.
+    let own = [
+        ("instance.id".to_owned(), uuid::Uuid::new_v4().to_string()),
+        ("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+    ];
+    let configured = log.fields.iter().map(|(name, value)| (name.clone(), text(value)));
     telemetry::log::Settings {
         level: match log.level {
             Configured::Error => LevelFilter::ERROR,
@@ -99,6 +121,6 @@ pub(super) fn log_settings(log: &Log) -> telemetry::log::Settings {
             Formatter::Json => telemetry::log::Format::Json,
             Formatter::Logstash => telemetry::log::Format::Logstash,
         },
-        fields: log.fields.iter().map(|(name, value)| (name.clone(), text(value))).collect(),
+        fields: own.into_iter().chain(configured).collect(),
     }
 }

@@ -69,8 +69,10 @@ impl Tasks {
         let mut ticks = interval(GAUGES);
         loop {
             ticks.tick().await;
-            self.metrics.log_lines_dropped(self.lines.dropped());
-            self.metrics.uploads_memory(self.registry.upload_memory_taken());
+            self.metrics.set_log_lines_dropped(self.lines.dropped());
+            self.metrics.set_uploads_memory(self.registry.upload_memory_taken());
+            let cache = self.registry.cache_counts();
+            self.metrics.set_cache_looks(cache.looks, cache.hits);
         }
     }
 

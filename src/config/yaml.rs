@@ -253,4 +253,41 @@ mod tests {
         check(&"- ".repeat(100_000), Err("f.yml:1"));
         check("a: *nowhere", Err("f.yml:1"));
     }
+
+    /// What another reader of YAML sees, scalars as text.
+    fn same(node: &Node, other: &serde_yaml::Value) -> bool {
+        match (&node.value, other) {
+            (Value::List(items), serde_yaml::Value::Sequence(others)) => {
+                items.len() == others.len() && items.iter().zip(others).all(|(item, other)| same(item, other))
+            }
+            (Value::Map(entries), serde_yaml::Value::Mapping(others)) => {
+                entries.len() == others.len()
+                    && entries
+                        .iter()
+                        .all(|(name, node)| others.get(name.as_str()).is_some_and(|other| same(node, other)))
+            }
+            (Value::Scalar { text, .. }, serde_yaml::Value::String(other)) => text == other,
+            (Value::Scalar { text, .. }, serde_yaml::Value::Bool(other)) => text.parse() == Ok(*other),
+            (Value::Scalar { text, .. }, serde_yaml::Value::Number(other)) => {
+                text.parse::<f64>().ok() == other.as_f64()
+            }
+            (Value::Scalar { .. }, serde_yaml::Value::Null) => node.is_null(),
+            _ => false,
+        }
+    }
+
+    #[test]
+    fn another_reader_sees_the_same() {
+        let texts = [
+            include_str!("../../conf/reference.yml"),
+            include_str!("../../conf/gitlab.yml"),
+            include_str!("../../conf/quickstart.yml"),
+            "base: &b {x: 1, y: 2}\nown: {<<: *b, y: 3}\nlist: [a, 'b', \"c\\n\", ~, 1.5]\nblock: |\n  one\n  two\nfold: >-\n  one\n  two\n",
+        ];
+        for text in texts {
+            let mut other: serde_yaml::Value = serde_yaml::from_str(text).unwrap();
+            other.apply_merge().unwrap();
+            assert!(same(&parse(text, &origin()).unwrap(), &other), "{text}");
+        }
+    }
 }

@@ -32,6 +32,9 @@ use crate::{
 /// Below the store's root, as in every release of Distribution.
 const ROOT: &str = "docker/registry/v2";
 
+/// What a repository's uploads lie below: how they are told from the parts of longer repository names.
+pub const UPLOADS: &str = "_uploads";
+
 /// Builds the keys of one registry.
 ///
 /// Its arguments are values that cannot be wrong, so it never fails. Where the answer is called a prefix, things lie

@@ -84,6 +84,14 @@ pub struct Settings {
     pub signing: Signing,
 }
 
+/// How often the blob descriptor cache was asked since the start, and how often it knew.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct CacheCounts {
+    pub looks: u64,
+    /// At most `looks`.
+    pub hits: u64,
+}
+
 impl Registry {
     /// Takes a store up, or makes an empty one a registry.
     ///
@@ -114,6 +122,12 @@ impl Registry {
     /// As [`Registry::open`]; with `NewerWriter` or `NewerLayout` this process must write no more.
     pub async fn recheck(&self) -> Result<(), OpenError> {
         format::check(&*self.store, &self.layout).await
+    }
+
+    /// What the blob descriptor cache was good for.
+    #[must_use]
+    pub fn cache_counts(&self) -> CacheCounts {
+        self.descriptors.counts()
     }
 
     /// Bytes of memory that uploads hold now.

@@ -22,8 +22,18 @@ use crate::{
     },
 };
 
-/// Is told of every request that was answered.
+/// Is told of every connection, and of every request that was answered.
 pub trait Observer: Send + Sync + 'static {
+    /// A connection was accepted.
+    fn opened(&self) {}
+
+    /// A connection is over.
+    fn closed(&self) {}
+
+    /// A head on HTTP/1 never became a request and was answered with this status. What HTTP/2 cannot read ends in a
+    /// reset of the stream or connection, of which nobody is told.
+    fn refused(&self, _connection: &api::Connection, _status: StatusCode) {}
+
     /// A request's head was read.
     fn begin(&self) {}
 

@@ -47,6 +47,7 @@ pub(super) async fn serve(
             Head::Gone => return Closing::Now,
             Head::Unreadable(refusal) => {
                 debug!(peer = ?connection.peer, reason = refusal.message, "a request's head was refused");
+                context.observer.refused(connection, refusal.status);
                 return refuse(session, refusal).await;
             }
         }

@@ -41,7 +41,6 @@ pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub(crate) struct Rig {
     pub(crate) gateway: Gateway,
     pub(crate) clock: Arc<ManualClock>,
-    pub(crate) store: Arc<Memory>,
     pub(crate) unhealthy: Arc<AtomicBool>,
     key: EncodingKey,
 }
@@ -70,17 +69,16 @@ impl Rig {
         let clock = Arc::new(ManualClock::new(OffsetDateTime::from_unix_timestamp(1_750_000_000).expect("in range")));
         let limits = Limits { parts: Parts::Equal { size: 64 << 10 }, parts_max: 10_000 };
         let store = Arc::new(Memory::new(limits, Arc::clone(&clock) as Arc<dyn Clock>));
-        let registry =
-            Registry::open(Arc::clone(&store) as Arc<dyn Store>, Arc::clone(&clock) as Arc<dyn Clock>, plan.registry)
-                .await
-                .expect("an empty store becomes a registry");
+        let registry = Registry::open(store as Arc<dyn Store>, Arc::clone(&clock) as Arc<dyn Clock>, plan.registry)
+            .await
+            .expect("an empty store becomes a registry");
         let pair = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("a key");
         let authority = if plan.guarded { verifier(&pair, &clock) } else { Authority::Open };
         let unhealthy = Arc::new(AtomicBool::new(false));
         let gateway =
             Gateway::new(Arc::new(registry), Arc::new(authority), plan.api, Arc::clone(&unhealthy), Arc::default());
         let key = EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).expect("a P-256 key");
-        Self { gateway, clock, store, unhealthy, key }
+        Self { gateway, clock, unhealthy, key }
     }
 
     /// A token that ends in five minutes and grants `name:action,action` for each text.
@@ -90,7 +88,7 @@ impl Rig {
             let (kind, name) = name.split_once('@').unwrap_or(("repository", name));
             json!({ "type": kind, "name": name, "actions": actions.split(',').collect::<Vec<_>>() })
         });
-        self.sign(&Value::from_iter(access))
+        self.sign(&access.collect())
     }
 
     /// A token with these access entries.

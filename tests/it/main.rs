@@ -3,19 +3,26 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where it meets what it did not expect")]
 
 mod architecture;
+mod boundaries;
+mod chunked;
 mod clients;
 mod config;
 mod conformance;
 mod debug;
+mod delete;
 mod dropin;
 mod dropin_layout;
 mod faults;
 mod gateway;
 mod grace;
+mod hostile;
 mod interleavings;
+mod manifests;
+mod mount;
 mod peers;
 mod pull;
 mod push;
+mod referrers;
 mod registry_blobs;
 mod registry_format;
 mod registry_lists;
@@ -26,6 +33,7 @@ mod replicas;
 mod routes;
 mod store;
 mod support;
+mod tags;
 mod tokens;
 mod upload_bed;
 mod uploads;

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::{
     oci::name::RepositoryName,
     registry::{
-        Registry,
+        Registry, layout,
         session::record::Phase,
         uploads::{finished::KEPT, journal::Journal},
     },
@@ -50,7 +50,7 @@ impl Registry {
         while let Some(path) = pending.pop() {
             for child in self.children(&self.layout.repositories(), &path).await? {
                 match child.rsplit('/').next() {
-                    Some("_uploads") => self.purge_repository(&path, age, mode, &mut purged).await?,
+                    Some(layout::UPLOADS) => self.purge_repository(&path, age, mode, &mut purged).await?,
                     Some(name) if name.starts_with('_') => {}
                     _ => pending.push(child),
                 }
