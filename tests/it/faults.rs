@@ -39,7 +39,7 @@ const CONTENT_LEN: usize = 400;
 /// A way of changing the registry.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Flow {
-    /// POST, PATCHes of these lengths, PUT with what is left.
+    /// POST, a PATCH for each of these lengths, PUT with what is left.
     Patches(&'static [usize]),
     /// POST, PUT with a body.
     Put,

@@ -115,10 +115,10 @@ impl<'a, 'b> Drive<'a, 'b> {
         let registry = self.journal.registry;
         let unreadable = || StoreError::new(Operation::Get, self.journal.id, Kind::Corrupt);
         let draft = Draft::new(contents, seq, continues, registry.store.limits().clone()).ok_or_else(unreadable)?;
-        let receiver = Receiver::new(registry, Target::Upload(self.journal), draft);
+        let writer = Receiver::new(registry, Target::Upload(self.journal), draft);
         let received = match self.body.as_deref_mut() {
-            Some(body) => receiver.run(body, &mut self.bounds).await?,
-            None => receiver.run(&mut Nothing, &mut self.bounds).await?,
+            Some(body) => writer.run(body, &mut self.bounds).await?,
+            None => writer.run(&mut Nothing, &mut self.bounds).await?,
         };
         self.cause = received.cause;
         self.gathered.extend(received.gathered);

@@ -197,7 +197,6 @@ impl Journal<'_> {
     }
 }
 
-#[expect(clippy::unused_async, reason = "the shape that try_fold takes")]
 async fn collect(mut all: Vec<u8>, chunk: bytes::Bytes) -> Result<Vec<u8>> {
     all.extend_from_slice(&chunk);
     Ok(all)

@@ -141,7 +141,7 @@ impl<'a> Uploads<'a> {
     pub fn start(&self, algorithm: Option<Algorithm>, token: Option<TokenHash>) -> Progress {
         let started = self.registry.clock.now().unix_timestamp();
         let algorithm = algorithm.unwrap_or(Algorithm::Sha256);
-        self.progress(Hint { id: Uuid::now_v7(), offset: 0, started, algorithm, token })
+        self.progress(&Hint { id: Uuid::now_v7(), offset: 0, started, algorithm, token })
     }
 
     /// Checks a `_state` without touching storage: the signature, the repository, the id and the age.
@@ -176,7 +176,7 @@ impl<'a> Uploads<'a> {
         let started = journal.started_at().await?.ok_or(Error::Unknown)?.unix_timestamp();
         self.refuse_expired(started)?;
         let algorithm = latest.record.contents.hash.algorithm().unwrap_or(Algorithm::Sha256);
-        Ok(self.progress(Hint { id, offset: open_offset(&latest)?, started, algorithm, token }))
+        Ok(self.progress(&Hint { id, offset: open_offset(&latest)?, started, algorithm, token }))
     }
 
     /// Stores a whole blob in one request: `POST ?digest=`.
@@ -195,8 +195,8 @@ impl<'a> Uploads<'a> {
         Journal { registry: self.registry, repository: self.repository, id }
     }
 
-    fn progress(&self, hint: Hint) -> Progress {
-        let state = state::seal(self.registry.secret.expose(), self.repository, &hint);
+    fn progress(&self, hint: &Hint) -> Progress {
+        let state = state::seal(self.registry.secret.expose(), self.repository, hint);
         Progress { id: hint.id, offset: hint.offset, state }
     }
 
@@ -230,7 +230,7 @@ impl Upload<'_> {
             Some(latest) => open_offset(&latest)?,
             None => 0,
         };
-        Ok(self.uploads.progress(Hint { offset, token, ..self.hint }))
+        Ok(self.uploads.progress(&Hint { offset, token, ..self.hint }))
     }
 
     /// PATCH: appends what the body brings; what arrived of an interrupted body is committed too.
@@ -244,7 +244,7 @@ impl Upload<'_> {
         let bounds = self.uploads.bounds(extent)?;
         let goal = Goal::Append { start: self.start(extent) };
         match self.drive(goal, Some(body), bounds, None).await? {
-            Outcome::Appended { offset } => Ok(self.uploads.progress(Hint { offset, token, ..self.hint })),
+            Outcome::Appended { offset } => Ok(self.uploads.progress(&Hint { offset, token, ..self.hint })),
             Outcome::Completed(_) | Outcome::Aborted => Err(Error::Unknown),
         }
     }
@@ -293,7 +293,7 @@ impl Upload<'_> {
         let drive = Drive::new(self.journal(), goal, &self.hint, body, bounds);
         drive.run(wanted).await.map_err(|stop| match stop {
             Stop::OutOfOrder { committed: offset } => {
-                Error::OutOfOrder { committed: self.uploads.progress(Hint { offset, ..self.hint.clone() }) }
+                Error::OutOfOrder { committed: self.uploads.progress(&Hint { offset, ..self.hint.clone() }) }
             }
             Stop::Failed(error) => error,
         })

@@ -15,7 +15,7 @@ use pierhead::{
 use super::world::{KIND, Medium, Object, Rule, World};
 
 #[derive(Clone, Eq, Hash, PartialEq)]
-pub struct Process {
+pub(super) struct Process {
     attempt: Attempt,
     goal: Goal,
     /// Whose bytes it sends.
@@ -56,14 +56,14 @@ enum Write {
 type Step = (String, World, Option<Process>);
 
 impl Process {
-    pub fn new(goal: Goal, kind: u8, start: u64, length: u64, began_done: bool) -> Self {
+    pub(super) fn new(goal: Goal, kind: u8, start: u64, length: u64, began_done: bool) -> Self {
         let attempt = Attempt::new(goal.clone(), Algorithm::Sha256);
         let doing = Doing::Action(attempt.first());
         Self { attempt, goal, kind, start, length, began_done, read: 0, doing, wrote: None, gathered: Vec::new() }
     }
 
     /// Every way in which its next step can go, in a world of the others.
-    pub fn steps(&self, world: &World) -> Vec<Step> {
+    pub(super) fn steps(&self, world: &World) -> Vec<Step> {
         match &self.doing {
             Doing::Streaming { writes, contents, end } => vec![self.stream(world.clone(), writes, contents, *end)],
             Doing::Action(Action::Receive { seq, contents, continues }) => {

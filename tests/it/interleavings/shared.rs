@@ -10,7 +10,7 @@ use std::{
 /// A value that is copied by reference and was hashed once. Two are equal when their hashes are: of the few thousand
 /// values of one exploration, no two share one.
 #[derive(Debug)]
-pub struct Shared<T> {
+pub(super) struct Shared<T> {
     value: Rc<T>,
     hash: u64,
 }

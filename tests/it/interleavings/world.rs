@@ -17,16 +17,16 @@ use pierhead::{
 use super::{process::Process, shared::Shared};
 
 /// Clients send so many bytes at most.
-pub const CONTENT_LEN: u64 = 3;
+pub(super) const CONTENT_LEN: u64 = 3;
 
 /// A full part, on a store of equal parts.
 const PART_LEN: u64 = 2;
 
 /// What distinguishes bytes of one client from those of another at the same place.
-pub const KIND: u8 = 16;
+pub(super) const KIND: u8 = 16;
 
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Medium {
+pub(super) enum Medium {
     /// Numbered parts of equal size and tails, as in S3.
     EqualParts,
     /// Bytes at their offset in one file per segment, which a late writer may still hold open.
@@ -35,7 +35,7 @@ pub enum Medium {
 
 /// A rule of the protocol that can be left out.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Rule {
+pub(super) enum Rule {
     Reservation,
     CreateOnlyRecords,
     JournalBeforeAnswer,
@@ -49,7 +49,7 @@ pub enum Rule {
 }
 
 impl Rule {
-    pub const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Reservation,
         Self::CreateOnlyRecords,
         Self::JournalBeforeAnswer,
@@ -63,7 +63,7 @@ impl Rule {
     ];
 
     /// The smallest world in which its absence shows.
-    pub const fn shown_by(self) -> Bounds {
+    pub(super) const fn shown_by(self) -> Bounds {
         let world = Bounds::new(Medium::EqualParts, 2).crashes(0);
         let files = Bounds::new(Medium::Appended, 3).crashes(0);
         let copied = Bounds { goals: Goals::AppendsAndPut, blob_len: 1, ..files.one_kind_of_bytes() };
@@ -82,7 +82,7 @@ impl Rule {
 
 /// What clients try.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Goals {
+pub(super) enum Goals {
     All,
     /// PATCH.
     Appends,
@@ -92,7 +92,7 @@ pub enum Goals {
 
 /// How far the exploration goes.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct Bounds {
+pub(super) struct Bounds {
     pub medium: Medium,
     pub attempts: u8,
     pub crashes: u8,
@@ -106,7 +106,7 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    pub const fn new(medium: Medium, attempts: u8) -> Self {
+    pub(super) const fn new(medium: Medium, attempts: u8) -> Self {
         Self {
             medium,
             attempts,
@@ -119,23 +119,23 @@ impl Bounds {
         }
     }
 
-    pub const fn crashes(self, crashes: u8) -> Self {
+    pub(super) const fn crashes(self, crashes: u8) -> Self {
         Self { crashes, ..self }
     }
 
-    pub const fn goals(self, goals: Goals) -> Self {
+    pub(super) const fn goals(self, goals: Goals) -> Self {
         Self { goals, ..self }
     }
 
     /// All clients send the same bytes.
-    pub const fn one_kind_of_bytes(self) -> Self {
+    pub(super) const fn one_kind_of_bytes(self) -> Self {
         Self { kinds: 1, ..self }
     }
 }
 
 /// Everything that can change.
 #[derive(Clone, Debug, Hash)]
-pub struct World {
+pub(super) struct World {
     pub bounds: Bounds,
     pub journal: BTreeMap<u64, Shared<Record>>,
     /// Segments that were begun and not completed.
@@ -164,14 +164,14 @@ pub struct World {
 }
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct Object {
+pub(super) struct Object {
     pub bytes: Vec<u8>,
     /// A late writer's bytes still land in it.
     pub live: bool,
 }
 
 impl World {
-    pub const fn new(bounds: Bounds) -> Self {
+    pub(super) const fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
             journal: BTreeMap::new(),
@@ -193,16 +193,16 @@ impl World {
         }
     }
 
-    pub fn lacks(&self, rule: Rule) -> bool {
+    pub(super) fn lacks(&self, rule: Rule) -> bool {
         self.bounds.without == Some(rule)
     }
 
     /// A step in words, where they are wanted.
-    pub fn step(&self, words: impl FnOnce() -> String) -> String {
+    pub(super) fn step(&self, words: impl FnOnce() -> String) -> String {
         if self.bounds.told { words() } else { String::new() }
     }
 
-    pub fn limits(&self) -> Limits {
+    pub(super) fn limits(&self) -> Limits {
         let parts = match self.bounds.medium {
             Medium::EqualParts => Parts::Equal { size: PART_LEN },
             Medium::Appended => Parts::Appended,
@@ -211,7 +211,7 @@ impl World {
     }
 
     /// Every state that one step of anybody leads to.
-    pub fn successors(&self) -> Vec<(String, Self)> {
+    pub(super) fn successors(&self) -> Vec<(String, Self)> {
         let mut all = Vec::new();
         self.start_attempts(&mut all);
         for at in 0..self.processes.len() {
@@ -273,12 +273,12 @@ impl World {
         Hasher::digest(Algorithm::Sha256, &self.right_content())
     }
 
-    pub fn highest(&self) -> Option<(u64, &Record)> {
+    pub(super) fn highest(&self) -> Option<(u64, &Record)> {
         self.journal.last_key_value().map(|(seq, record)| (*seq, &**record))
     }
 
     /// A client hears an answer.
-    pub fn hear(&mut self, answer: &Answer, goal: &Goal, start: u64, began_done: bool) {
+    pub(super) fn hear(&mut self, answer: &Answer, goal: &Goal, start: u64, began_done: bool) {
         match answer {
             Answer::Appended { offset } => {
                 let places = (start..*offset).fold(0, |places, place| places | 1 << place);
@@ -301,7 +301,7 @@ impl World {
     }
 
     /// What may never be seen, in any state.
-    pub fn broken_promise(&self) -> Option<String> {
+    pub(super) fn broken_promise(&self) -> Option<String> {
         if let Some(lie) = self.lie {
             return Some(lie.to_owned());
         }
@@ -335,7 +335,7 @@ impl World {
     }
 
     /// The bytes that these contents name, as far as they are there.
-    pub fn stored(&self, contents: &Contents) -> Option<Vec<u8>> {
+    pub(super) fn stored(&self, contents: &Contents) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
         for segment in &contents.segments {
             match self.objects.get(&segment.number) {
@@ -349,12 +349,12 @@ impl World {
         Some(bytes)
     }
 
-    pub fn tail(&self, tail: Tail) -> Option<&Vec<u8>> {
+    pub(super) fn tail(&self, tail: Tail) -> Option<&Vec<u8>> {
         self.tails.get(&(tail.seq, tail.number)).filter(|bytes| bytes.len() as u64 == tail.length)
     }
 
     /// What completing a segment with these parts would make.
-    pub fn segment_bytes(&self, segment: u64, parts: &[Part]) -> Option<Vec<u8>> {
+    pub(super) fn segment_bytes(&self, segment: u64, parts: &[Part]) -> Option<Vec<u8>> {
         let slots: Vec<u64> = match self.bounds.medium {
             Medium::EqualParts => parts.iter().map(|part| u64::from(part.number)).collect(),
             Medium::Appended => (0..parts.iter().map(|part| part.length).sum()).collect(),
