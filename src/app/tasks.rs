@@ -87,7 +87,7 @@ impl Tasks {
                 Ok(purged) => tracing::info!(
                     purge.abandoned = purged.abandoned,
                     purge.finished = purged.finished,
-                    purge.unfinished_blobs = purged.unfinished_blobs,
+                    purge.unfinished_writes = purged.unfinished_writes,
                     purge.failed = purged.failed,
                     purge.dry_run = purging.dry_run,
                     "unfinished uploads were purged"

@@ -74,6 +74,8 @@ pub struct Settings {
     pub upload_lifetime: Duration,
     /// Bytes of memory that all uploads together may hold on their way to the store.
     pub upload_memory: u64,
+    /// Bytes of one body after which what came is committed, although more is coming.
+    pub upload_checkpoint: u64,
     /// Largest blob, in bytes.
     pub upload_size_max: Option<u64>,
     /// Most bodies that stream in at once.
