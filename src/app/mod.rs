@@ -65,6 +65,7 @@ pub fn check(config: &Config) -> Result<Vec<String>> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     policy::api(config)?;
     policy::registry(config, Signing::Shared)?;
+    checks::verify(&config.health)?;
     let mut notices = identity::check(config, clock.as_ref())?;
     notices.extend(trust::check(&config.auth, &clock)?);
     Ok(notices)
@@ -122,7 +123,7 @@ impl App {
         let demoted = Arc::new(AtomicBool::new(false));
         let handler = Arc::new(Rim(gateway(config, &registry, authority, &health, &demoted)?));
         let observer = Arc::new(observe::Requests::new(Arc::clone(&metrics), writers.access, Arc::clone(&clock)));
-        let checks = checks::all(&config.health, &config.storage, &storage);
+        let checks = checks::all(&config.health, &config.storage, &storage)?;
         let tasks = tasks::Tasks {
             registry,
             metrics,

@@ -366,7 +366,6 @@ fn settings_that_cannot_act_are_named() {
         assert_eq!(parse(&with(quiet)).unwrap().warnings, [], "{quiet}");
     }
     refused("edge: {uploads: {token_grace: 60}}", "edge.uploads.token_grace must be 0 or at least 1ms");
-    refused("health: {http: [{uri: 'https://h'}]}", "health.http.0.uri must begin with http://");
 }
 
 #[test]

@@ -37,6 +37,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     // The engine can be exchanged.
     (r"\bpingora\w*::", &["server/"]),
     (r"\bclap\b", &["cli/"]),
+    (r"\bpprof::", &["server/debug/"]),
     (r"\b(aws_sig\w*|object_store|reqwest)::", &["store/"]),
     (r"\binstant_acme\b", &["acme/order.rs"]),
     // Below, errors are values that callers branch on.
