@@ -2,20 +2,26 @@
 
 use std::sync::Arc;
 
+use anyhow::{Context, Result, bail};
+
 use crate::{
     app::storage::name,
     config::{
-        health::{Health, Schedule},
+        health::{Health, HttpCheck, Schedule},
         storage::Storage,
     },
     health::{
         Check,
-        probe::{HttpProbe, Probe},
+        probe::{
+            Probe,
+            http::{HttpProbe, Transport},
+            trust::Trust,
+        },
     },
     store::{Depth, Listing, Store},
 };
 
-pub(super) fn all(health: &Health, storage: &Storage, store: &Arc<dyn Store>) -> Vec<Check> {
+pub(super) fn all(health: &Health, storage: &Storage, store: &Arc<dyn Store>) -> Result<Vec<Check>> {
     let check = |name: String, probe, schedule: Schedule| Check {
         name,
         probe,
@@ -31,19 +37,29 @@ pub(super) fn all(health: &Health, storage: &Storage, store: &Arc<dyn Store>) ->
         checks.push(check(file.path.display().to_string(), Probe::File(file.path.clone()), schedule));
     }
     for http in &health.http {
-        let probe = HttpProbe {
-            uri: http.uri.clone(),
-            headers: http.headers.clone(),
-            status: http.status,
-            timeout: http.timeout,
-        };
-        checks.push(check(http.uri.to_string(), Probe::Http(probe), http.schedule));
+        let probe = Probe::Http(http_probe(health, http)?);
+        checks.push(check(http.uri.to_string(), probe, http.schedule));
     }
     for tcp in &health.tcp {
         let probe = Probe::Tcp { addr: tcp.address.to_string(), timeout: tcp.timeout };
         checks.push(check(tcp.address.to_string(), probe, tcp.schedule));
     }
-    checks
+    Ok(checks)
+}
+
+fn http_probe(health: &Health, check: &HttpCheck) -> Result<HttpProbe> {
+    let transport = match check.uri.scheme_str() {
+        Some("http") => Transport::Plain,
+        Some("https") => Transport::Tls(Trust::load(&health.authorities).context("health.http")?),
+        _ => bail!("health.http: {}: neither http nor https", check.uri),
+    };
+    Ok(HttpProbe {
+        uri: check.uri.clone(),
+        transport,
+        headers: check.headers.clone(),
+        status: check.status,
+        timeout: check.timeout,
+    })
 }
 
 /// One name of what lies at the top: an empty store is a healthy one.

@@ -107,7 +107,7 @@ impl App {
         let demoted = Arc::new(AtomicBool::new(false));
         let handler = Arc::new(Rim(gateway(config, &registry, authority, &health, &demoted)?));
         let observer = Arc::new(observe::Requests::new(Arc::clone(&metrics), writers.access, Arc::clone(&clock)));
-        let checks = checks::all(&config.health, &config.storage, &storage);
+        let checks = checks::all(&config.health, &config.storage, &storage)?;
         let tasks = tasks::Tasks {
             registry,
             metrics,

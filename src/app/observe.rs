@@ -8,7 +8,7 @@ use crate::{
     api::{Failure, Target},
     clock::Clock,
     config::log::{Formatter, Level as Configured, Log},
-    server::exchange::{Exchange, Observer},
+    server::exchange::{Exchange, Observer, RefusedHead},
     telemetry::{self, metrics::Metrics, writer::Writer},
 };
 
@@ -57,6 +57,21 @@ impl Requests {
 }
 
 impl Observer for Requests {
+    fn opened(&self) {
+        self.metrics.connection_opened();
+    }
+
+    fn closed(&self) {
+        self.metrics.connection_closed();
+    }
+
+    fn refused(&self, head: &RefusedHead<'_>) {
+        self.metrics.refused(head.status);
+        if let Some(access) = &self.access {
+            access.line(telemetry::access::unreadable(self.clock.now(), head.connection.peer, head.status));
+        }
+    }
+
     fn begin(&self) {
         self.metrics.started();
     }
@@ -87,6 +102,12 @@ fn complain(exchange: &Exchange, failure: &Failure) {
 
 pub(super) fn log_settings(log: &Log) -> telemetry::log::Settings {
     let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    // As the registry that we replace: replicas that write into one place are told apart. What is configured wins.
+    let own = [
+        ("instance.id".to_owned(), uuid::Uuid::new_v4().to_string()),
+        ("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+    ];
+    let configured = log.fields.iter().map(|(name, value)| (name.clone(), text(value)));
     telemetry::log::Settings {
         level: match log.level {
             Configured::Error => LevelFilter::ERROR,
@@ -99,6 +120,6 @@ pub(super) fn log_settings(log: &Log) -> telemetry::log::Settings {
             Formatter::Json => telemetry::log::Format::Json,
             Formatter::Logstash => telemetry::log::Format::Logstash,
         },
-        fields: log.fields.iter().map(|(name, value)| (name.clone(), text(value))).collect(),
+        fields: own.into_iter().chain(configured).collect(),
     }
 }

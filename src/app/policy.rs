@@ -26,6 +26,9 @@ use crate::{
 /// How long an upload may go on where nobody purges.
 const UPLOAD_LIFETIME: std::time::Duration = std::time::Duration::from_hours(7 * 24);
 
+/// Bytes of a running upload that a crash may cost at most: 64 parts of the usual size.
+const CHECKPOINT: u64 = 1 << 30;
+
 pub(super) fn registry(config: &Config, signing: Signing) -> Result<registry::Settings> {
     let uploads = &config.edge.uploads;
     Ok(registry::Settings {
@@ -36,6 +39,7 @@ pub(super) fn registry(config: &Config, signing: Signing) -> Result<registry::Se
         },
         upload_lifetime: config.storage.purging.map_or(UPLOAD_LIFETIME, |Purging { age, .. }| age),
         upload_memory: uploads.memory,
+        upload_checkpoint: CHECKPOINT,
         upload_size_max: uploads.blob_size_max,
         upload_bodies_max: uploads.open_max.map(std::num::NonZero::get),
         signing,

@@ -69,8 +69,10 @@ impl Tasks {
         let mut ticks = interval(GAUGES);
         loop {
             ticks.tick().await;
-            self.metrics.log_lines_dropped(self.lines.dropped());
-            self.metrics.uploads_memory(self.registry.upload_memory_taken());
+            self.metrics.set_log_lines_dropped(self.lines.dropped());
+            self.metrics.set_uploads_memory(self.registry.upload_memory_taken());
+            let cache = self.registry.cache_counts();
+            self.metrics.set_cache_looks(cache.looks, cache.hits);
         }
     }
 
@@ -85,7 +87,7 @@ impl Tasks {
                 Ok(purged) => tracing::info!(
                     purge.abandoned = purged.abandoned,
                     purge.finished = purged.finished,
-                    purge.unfinished_blobs = purged.unfinished_blobs,
+                    purge.unfinished_writes = purged.unfinished_writes,
                     purge.failed = purged.failed,
                     purge.dry_run = purging.dry_run,
                     "unfinished uploads were purged"

@@ -5,7 +5,7 @@
 //! keys in a map (whatever their case), and indices in a list (one past the end appends). The value is YAML and takes
 //! the place of all that stood there. Below `EDGE` the underscores of keys are not told from those of the path.
 
-use std::{collections::BTreeMap, fmt, iter};
+use std::{collections::BTreeMap, fmt, iter, path::PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 
@@ -18,6 +18,10 @@ use crate::config::{
 
 const PREFIX: &str = "REGISTRY_";
 const CONFIGURATION_PATH: &str = "REGISTRY_CONFIGURATION_PATH";
+/// As OpenSSL and Go name it.
+const AUTHORITIES: &str = "SSL_CERT_FILE";
+/// Where Debian and what descends from it keeps them, and where our image does.
+const AUTHORITIES_DEFAULT: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// Environment variables, by name. `Debug` shows no values.
 #[derive(Clone, Default)]
@@ -31,7 +35,7 @@ impl fmt::Debug for Environment {
 
 impl FromIterator<(String, String)> for Environment {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
-        Self(variables.into_iter().filter(|(name, _)| name.starts_with(PREFIX)).collect())
+        Self(variables.into_iter().filter(|(name, _)| is_ours(name)).collect())
     }
 }
 
@@ -43,7 +47,7 @@ impl Environment {
     pub fn of_process() -> Result<Self> {
         std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
-            .filter(|(name, _)| name.starts_with(PREFIX))
+            .filter(|(name, _)| is_ours(name))
             .map(|(name, value)| match value.into_string() {
                 Ok(value) => Ok((name, value)),
                 Err(_) => Err(anyhow!("{name}: the value is not UTF-8")),
@@ -57,13 +61,20 @@ impl Environment {
         self.0.get(CONFIGURATION_PATH).map(String::as_str).filter(|path| !path.is_empty())
     }
 
+    /// The PEM file with the certificate authorities that this machine trusts.
+    #[must_use]
+    pub fn authorities(&self) -> PathBuf {
+        let named = self.0.get(AUTHORITIES).filter(|path| !path.is_empty());
+        named.map_or(AUTHORITIES_DEFAULT, String::as_str).into()
+    }
+
     /// Lays every variable over a document.
     ///
     /// # Errors
     /// A value that is not YAML, a list index past the end, a path through something that has no parts. A name that
     /// means nothing is a warning.
     pub(in crate::config) fn overlay(&self, document: &mut Node, warnings: &mut Vec<Warning>) -> Result<()> {
-        for (name, text) in self.0.iter().filter(|(name, _)| *name != CONFIGURATION_PATH) {
+        for (name, text) in self.0.iter().filter(|(name, _)| name.starts_with(PREFIX) && *name != CONFIGURATION_PATH) {
             let origin = Origin::Environment(name.as_str().into());
             let value = yaml::parse(text, &origin)?;
             let elements: Vec<&str> = name[PREFIX.len()..].split('_').collect();
@@ -77,6 +88,10 @@ impl Environment {
         }
         Ok(())
     }
+}
+
+fn is_ours(name: &str) -> bool {
+    name.starts_with(PREFIX) || name == AUTHORITIES
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -200,6 +215,16 @@ mod tests {
     use crate::config::{Config, section::Section};
 
     const BASE: &str = "version: 0.1\nstorage: {inmemory: {}}\nauth: none\n";
+
+    #[test]
+    fn the_platform_has_authorities() {
+        let check = |variables: &[(&str, &str)], expected: &str| {
+            assert_eq!(environment(variables).authorities(), PathBuf::from(expected));
+        };
+        check(&[], AUTHORITIES_DEFAULT);
+        check(&[("SSL_CERT_FILE", "")], AUTHORITIES_DEFAULT);
+        check(&[("SSL_CERT_FILE", "/a.pem"), ("REGISTRY_LOG_LEVEL", "debug")], "/a.pem");
+    }
 
     fn environment(variables: &[(&str, &str)]) -> Environment {
         variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()

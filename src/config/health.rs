@@ -51,6 +51,8 @@ pub struct Health {
     pub files: Vec<FileCheck>,
     pub http: Vec<HttpCheck>,
     pub tcp: Vec<TcpCheck>,
+    /// PEM file with the certificate authorities that `https` checks trust: `SSL_CERT_FILE`, or the platform's.
+    pub authorities: PathBuf,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -89,7 +91,7 @@ pub struct TcpCheck {
 }
 
 impl Health {
-    pub(in crate::config) fn read(health: &Section<'_>) -> Result<Self> {
+    pub(in crate::config) fn read(health: &Section<'_>, authorities: PathBuf) -> Result<Self> {
         let storage = health.need_section("storagedriver")?;
         let schedule = schedule(&storage)?;
         Ok(Self {
@@ -97,6 +99,7 @@ impl Health {
             files: health.list("file")?.iter().map(|field| file(&field.section()?)).collect::<Result<_>>()?,
             http: health.list("http")?.iter().map(|field| http(&field.section()?)).collect::<Result<_>>()?,
             tcp: health.list("tcp")?.iter().map(|field| tcp(&field.section()?)).collect::<Result<_>>()?,
+            authorities,
         })
     }
 }

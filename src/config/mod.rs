@@ -111,11 +111,11 @@ impl Config {
         environment.overlay(&mut document, &mut warnings)?;
         schema::inspect(&document, &schema::DOCUMENT, "", &mut warnings)?;
         schema::fill(&mut document, &schema::DOCUMENT);
-        let config = Self::read(&Section::document(&document)?, &mut warnings)?;
+        let config = Self::read(&Section::document(&document)?, environment, &mut warnings)?;
         Ok(Loaded { config, warnings, effective: effective::yaml(&document, &schema::DOCUMENT) })
     }
 
-    fn read(document: &Section<'_>, warnings: &mut Vec<Warning>) -> Result<Self> {
+    fn read(document: &Section<'_>, environment: &Environment, warnings: &mut Vec<Warning>) -> Result<Self> {
         let version = document.need("version")?;
         if version.text()? != VERSION {
             return Err(version.fail(format_args!("unsupported version: {:?}; it must be {VERSION}", version.text()?)));
@@ -127,7 +127,7 @@ impl Config {
             storage: Storage::read(&document.need_section("storage")?, warnings)?,
             auth: Auth::read(document.section("auth")?.as_ref(), warnings)?,
             http: Http::read(&document.need_section("http")?, &edge, warnings)?,
-            health: Health::read(&document.need_section("health")?)?,
+            health: Health::read(&document.need_section("health")?, environment.authorities())?,
             catalog: Catalog::read(&document.need_section("catalog")?)?,
             tags: Tags::read(&document.need_section("tags")?)?,
             validation: Validation::read(&document.need_section("validation")?, warnings)?,

@@ -96,20 +96,50 @@ async fn watch(health: Health, check: Check) {
     // An interval of zero would panic, and would spin.
     let mut ticks = tokio::time::interval(check.interval.max(Duration::from_millis(100)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut streak = 0_u32;
+    let mut streak = Streak::new(check.threshold);
     loop {
         ticks.tick().await;
-        match check.probe.run().await {
+        let outcome = check.probe.run().await;
+        match streak.judge(outcome) {
+            Verdict::Fit => health.set(&check.name, None),
+            Verdict::Doubtful => {}
+            Verdict::Unfit(why) => {
+                tracing::warn!(health.check = check.name, err.detail = why, "health check failed");
+                health.set(&check.name, Some(why));
+            }
+        }
+    }
+}
+
+/// Failures in a row, and how many of them are too many.
+#[derive(Debug)]
+struct Streak {
+    threshold: u32,
+    failures: u32,
+}
+
+#[derive(Debug, Eq, PartialEq)]
+enum Verdict {
+    Fit,
+    /// Failed, but not often enough to change anything.
+    Doubtful,
+    Unfit(String),
+}
+
+impl Streak {
+    fn new(threshold: u32) -> Self {
+        Self { threshold: threshold.max(1), failures: 0 }
+    }
+
+    fn judge(&mut self, outcome: Result<(), String>) -> Verdict {
+        match outcome {
             Ok(()) => {
-                streak = 0;
-                health.set(&check.name, None);
+                self.failures = 0;
+                Verdict::Fit
             }
             Err(why) => {
-                streak = streak.saturating_add(1);
-                if streak >= check.threshold.max(1) {
-                    tracing::warn!(health.check = check.name, err.detail = why, "health check failed");
-                    health.set(&check.name, Some(why));
-                }
+                self.failures = self.failures.saturating_add(1);
+                if self.failures >= self.threshold { Verdict::Unfit(why) } else { Verdict::Doubtful }
             }
         }
     }
@@ -117,30 +147,50 @@ async fn watch(health: Health, check: Check) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU32;
-
     use super::*;
 
+    #[track_caller]
+    fn check(threshold: u32, outcomes: &str, expected: &str) {
+        let mut streak = Streak::new(threshold);
+        let verdicts = outcomes.chars().map(|outcome| {
+            match streak.judge(if outcome == '+' { Ok(()) } else { Err("gone".to_owned()) }) {
+                Verdict::Fit => '+',
+                Verdict::Doubtful => '?',
+                Verdict::Unfit(why) => {
+                    assert_eq!(why, "gone");
+                    '-'
+                }
+            }
+        });
+        assert_eq!(verdicts.collect::<String>(), expected);
+    }
+
+    #[test]
+    fn a_threshold_counts_failures_in_a_row() {
+        check(0, "-+-", "-+-");
+        check(1, "--+-", "--+-");
+        check(2, "-+-+--+-", "?+?+?-+?");
+        check(3, "-----", "??---");
+    }
+
     #[tokio::test]
-    async fn a_threshold_counts_failures_in_a_row() {
-        let calls = Arc::new(AtomicU32::new(0));
-        let seen = Arc::clone(&calls);
+    async fn a_failing_check_is_reported_until_it_succeeds() {
+        let fails = Arc::new(AtomicBool::new(true));
+        let seen = Arc::clone(&fails);
         let probe = Probe::storage(move || {
-            let call = seen.fetch_add(1, Ordering::SeqCst);
-            async move { if call == 1 { Ok(()) } else { Err("gone".to_owned()) } }
+            let fails = seen.load(Ordering::SeqCst);
+            async move { if fails { Err("gone".to_owned()) } else { Ok(()) } }
         });
         let health = Health::default();
-        let interval = Duration::from_millis(100);
-        let checks = health.watch(vec![Check { name: "s".to_owned(), probe, interval, threshold: 2 }]);
-        while calls.load(Ordering::SeqCst) < 3 {
-            assert!(health.is_healthy());
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        let interval = Duration::ZERO;
+        let checks = health.watch(vec![Check { name: "s".to_owned(), probe, interval, threshold: 1 }]);
+        for healthy in [false, true] {
+            while health.is_healthy() != healthy {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            assert_eq!(health.report().get("s").map(String::as_str), (!healthy).then_some("gone"));
+            fails.store(false, Ordering::SeqCst);
         }
-        while health.is_healthy() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        assert!(calls.load(Ordering::SeqCst) >= 4);
-        assert_eq!(health.report()["s"], "gone");
         drop(checks);
     }
 

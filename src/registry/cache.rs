@@ -4,13 +4,20 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt,
     hash::Hash,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
+
+use crate::registry::CacheCounts;
 
 /// Values under keys whose weights add up to no more than the capacity.
 pub(in crate::registry) struct Cache<K, V> {
     capacity: usize,
     memory: Mutex<Memory<K, V>>,
+    looks: AtomicU64,
+    hits: AtomicU64,
 }
 
 struct Memory<K, V> {
@@ -32,10 +39,27 @@ impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
     /// A capacity of 0 remembers nothing.
     pub(in crate::registry) fn new(capacity: usize) -> Self {
         let memory = Memory { entries: HashMap::new(), uses: BTreeMap::new(), moment: 0, weight: 0 };
-        Self { capacity, memory: Mutex::new(memory) }
+        Self { capacity, memory: Mutex::new(memory), looks: AtomicU64::new(0), hits: AtomicU64::new(0) }
     }
 
+    /// Every look counts, unless there is nothing to look into.
     pub(in crate::registry) fn get(&self, key: &K) -> Option<V> {
+        if self.capacity == 0 {
+            return None;
+        }
+        let found = self.find(key);
+        self.looks.fetch_add(1, Ordering::Relaxed);
+        self.hits.fetch_add(u64::from(found.is_some()), Ordering::Relaxed);
+        found
+    }
+
+    pub(in crate::registry) fn counts(&self) -> CacheCounts {
+        // Hits first: what is counted meanwhile may make the looks too many, never too few.
+        let hits = self.hits.load(Ordering::Relaxed);
+        CacheCounts { hits, looks: self.looks.load(Ordering::Relaxed).max(hits) }
+    }
+
+    fn find(&self, key: &K) -> Option<V> {
         let mut memory = self.lock();
         let moment = memory.next_moment();
         let entry = memory.entries.get_mut(key)?;
@@ -127,5 +151,16 @@ mod tests {
         let cache = Cache::new(0);
         cache.insert("a", 1, 1);
         assert_eq!(cache.get(&"a"), None);
+        assert_eq!(cache.counts(), CacheCounts { looks: 0, hits: 0 });
+    }
+
+    #[test]
+    fn looks_are_counted() {
+        let cache = Cache::new(1);
+        cache.insert("a", 1, 1);
+        for key in ["a", "b", "a"] {
+            cache.get(&key);
+        }
+        assert_eq!(cache.counts(), CacheCounts { looks: 3, hits: 2 });
     }
 }

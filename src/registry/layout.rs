@@ -1,4 +1,4 @@
-//! Where everything lies: the only speller of object keys besides the certificate vault.
+//! Where everything lies: the only speller of object keys.
 //!
 //! Content, links and tags lie exactly where CNCF Distribution puts them, so that either registry can take over the
 //! other's store. What is ours alone lies where Distribution never looks, or where its upload purger cleans up after

@@ -74,12 +74,22 @@ pub struct Settings {
     pub upload_lifetime: Duration,
     /// Bytes of memory that all uploads together may hold on their way to the store.
     pub upload_memory: u64,
+    /// Bytes of one body after which what came is committed, although more is coming.
+    pub upload_checkpoint: u64,
     /// Largest blob, in bytes.
     pub upload_size_max: Option<u64>,
     /// Most bodies that stream in at once.
     pub upload_bodies_max: Option<usize>,
     /// What signs upload states.
     pub signing: Signing,
+}
+
+/// How often the blob descriptor cache was asked since the start, and how often it knew.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct CacheCounts {
+    pub looks: u64,
+    /// At most `looks`.
+    pub hits: u64,
 }
 
 impl Registry {
@@ -112,6 +122,12 @@ impl Registry {
     /// As [`Registry::open`]; with `NewerWriter` or `NewerLayout` this process must write no more.
     pub async fn recheck(&self) -> Result<(), OpenError> {
         format::check(&*self.store, &self.layout).await
+    }
+
+    /// What the blob descriptor cache was good for.
+    #[must_use]
+    pub fn cache_counts(&self) -> CacheCounts {
+        self.descriptors.counts()
     }
 
     /// Bytes of memory that uploads hold now.

@@ -22,13 +22,30 @@ use crate::{
     },
 };
 
-/// Is told of every request that was answered.
+/// Is told of every connection, and of every request that was answered.
 pub trait Observer: Send + Sync + 'static {
+    /// A connection was accepted.
+    fn opened(&self) {}
+
+    /// A connection is over.
+    fn closed(&self) {}
+
+    /// A head on HTTP/1 never became a request and was answered. What HTTP/2 cannot read ends in a reset of the stream
+    /// or connection, of which nobody is told.
+    fn refused(&self, _head: &RefusedHead<'_>) {}
+
     /// A request's head was read.
     fn begin(&self) {}
 
     /// That request is over.
     fn observe(&self, exchange: &Exchange);
+}
+
+/// What there is to know of a head that could not be read.
+#[derive(Clone, Copy, Debug)]
+pub struct RefusedHead<'a> {
+    pub connection: &'a api::Connection,
+    pub status: StatusCode,
 }
 
 /// What there is to know of a request when it is over; nothing in it is secret except what a client put in its target.

@@ -11,7 +11,7 @@ use crate::{
     api,
     server::{
         connection::{Closing, Context},
-        exchange::{self, Ending},
+        exchange::{self, Ending, RefusedHead},
         framing::{self, Refusal},
         reply,
         socket::HeadAllowance,
@@ -47,6 +47,7 @@ pub(super) async fn serve(
             Head::Gone => return Closing::Now,
             Head::Unreadable(refusal) => {
                 debug!(peer = ?connection.peer, reason = refusal.message, "a request's head was refused");
+                context.observer.refused(&RefusedHead { connection, status: refusal.status });
                 return refuse(session, refusal).await;
             }
         }

@@ -19,6 +19,7 @@ use crate::server::{
     BindError, Endpoint,
     address::Address,
     connection::{self, Context},
+    exchange::Observer,
     socket::Socket,
 };
 
@@ -145,6 +146,22 @@ impl Accepting {
     }
 }
 
+/// Tells the observer of one connection, also when it is cut.
+struct Open(Arc<dyn Observer>);
+
+impl Open {
+    fn new(context: &Context) -> Self {
+        context.observer.opened();
+        Self(Arc::clone(&context.observer))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.closed();
+    }
+}
+
 /// The accept loop of one socket.
 #[derive(Debug)]
 pub(super) struct Acceptor {
@@ -166,9 +183,10 @@ impl Acceptor {
             match accepted {
                 Ok((socket, slot)) => {
                     let (context, tls) = (Arc::clone(&context), self.tls.clone());
+                    let open = Open::new(&context);
                     connections.spawn(async move {
                         connection::serve(context, socket, tls).await;
-                        drop(slot);
+                        drop((open, slot));
                     });
                 }
                 Err(error) => {

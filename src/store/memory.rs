@@ -50,7 +50,8 @@ struct Stored {
 
 struct Upload {
     started: OffsetDateTime,
-    slots: BTreeMap<u32, Filled>,
+    /// By number where parts are equal, by offset where they are appended.
+    slots: BTreeMap<u64, Filled>,
 }
 
 struct Filled {
@@ -151,12 +152,16 @@ impl Store for Memory {
         if slot.number == 0 || slot.number > self.limits.parts_max {
             return Err(fail(Kind::Corrupt).with_source("no part may have this number"));
         }
+        let place = match self.limits.parts {
+            Parts::Appended => slot.offset,
+            Parts::Equal { .. } => slot.number.into(),
+        };
         let mut state = self.state();
         state.written += 1;
         let tag = state.written.to_string();
         let begun = state.uploads.get_mut(&name(upload)).ok_or_else(|| fail(Kind::UploadGone))?;
         let part = Part { number: slot.number, tag: tag.clone(), length: length(&content) };
-        begun.slots.insert(slot.number, Filled { offset: slot.offset, content, tag });
+        begun.slots.insert(place, Filled { offset: slot.offset, content, tag });
         Ok(part)
     }
 
@@ -262,7 +267,7 @@ impl Upload {
     fn equal(&self, parts: &[Part], size: u64) -> Result<Vec<Bytes>, &'static str> {
         let mut content = Vec::new();
         for (number, part) in (1..).zip(parts) {
-            let filled = self.slots.get(&part.number).ok_or("a part was never written")?;
+            let filled = self.slots.get(&part.number.into()).ok_or("a part was never written")?;
             let is_last = parts.len() == number as usize;
             if part.number != number {
                 return Err("the numbers of the parts are not consecutive from 1");

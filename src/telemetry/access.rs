@@ -1,8 +1,18 @@
 //! Access lines in the Apache Combined format, without the secrets that travel in queries.
 
-use time::{format_description::BorrowedFormatItem, macros::format_description};
+use std::net::SocketAddr;
 
-use crate::telemetry::{exchange::Exchange, text::escape};
+use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
+
+use crate::telemetry::{
+    exchange::Exchange,
+    text::{escape, escape_within},
+};
+
+/// Most bytes of a field that a client chose: a whole line stays below what the writer takes, so that no field after
+/// a long one is lost.
+const FIELD_BYTES_MAX: usize = 2 * 1024;
+const USER_BYTES_MAX: usize = 128;
 
 const TIME: &[BorrowedFormatItem<'_>] = format_description!(
     "[day]/[month repr:short]/[year]:[hour]:[minute]:[second] [offset_hour sign:mandatory][offset_minute]"
@@ -31,21 +41,35 @@ const SECRETS: [&str; 16] = [
 /// One line, without its line end.
 #[must_use]
 pub fn combined(exchange: &Exchange) -> String {
-    let peer = exchange.peer.map_or_else(|| "-".to_owned(), |peer| peer.ip().to_string());
     let user = exchange.user.as_deref().map_or_else(|| "-".to_owned(), one_word);
-    // A value of OffsetDateTime has every component that TIME asks for.
-    let time = exchange.time.format(TIME).unwrap_or_default();
     let referer = exchange.referer.as_deref().map(without_query).unwrap_or_default();
     format!(
-        "{peer} - {user} [{time}] \"{} {} {:?}\" {} {} \"{}\" \"{}\"",
-        escape(exchange.method.as_str()),
-        escape(&redact(&exchange.uri)),
+        "{} - {user} [{}] \"{} {} {:?}\" {} {} \"{}\" \"{}\"",
+        peer(exchange.peer),
+        moment(exchange.time),
+        escape_within(exchange.method.as_str(), USER_BYTES_MAX),
+        escape_within(&redact(&exchange.uri), FIELD_BYTES_MAX),
         exchange.version,
         exchange.status.as_u16(),
         exchange.bytes_sent,
-        escape(referer),
-        escape(exchange.user_agent.as_deref().unwrap_or_default()),
+        escape_within(referer, FIELD_BYTES_MAX),
+        escape_within(exchange.user_agent.as_deref().unwrap_or_default(), FIELD_BYTES_MAX),
     )
+}
+
+/// The line of a head that never became a request: its request is `-`, as servers commonly write it.
+#[must_use]
+pub fn unreadable(time: OffsetDateTime, from: Option<SocketAddr>, status: http::StatusCode) -> String {
+    format!("{} - - [{}] \"-\" {} 0 \"\" \"\"", peer(from), moment(time), status.as_u16())
+}
+
+fn peer(address: Option<SocketAddr>) -> String {
+    address.map_or_else(|| "-".to_owned(), |address| address.ip().to_string())
+}
+
+fn moment(time: OffsetDateTime) -> String {
+    // A value of OffsetDateTime has every component that TIME asks for.
+    time.format(TIME).unwrap_or_default()
 }
 
 /// The same path and query with the values of secret parameters replaced.
@@ -69,7 +93,8 @@ fn without_query(referer: &str) -> &str {
 
 /// The user's field has no quotes around it: a space would shift every field after it.
 fn one_word(user: &str) -> String {
-    escape(user).replace(' ', "\\u0020")
+    let start = user.floor_char_boundary(USER_BYTES_MAX);
+    escape(&user[..start]).replace(' ', "\\u0020")
 }
 
 #[cfg(test)]
@@ -112,6 +137,26 @@ mod tests {
                         \"GET /v2/?a=1&_state=[REDACTED] HTTP/1.1\" 200 2 \
                         \"https://a.example/b\" \"x\\u001b[2J\\\"\"";
         assert_eq!(combined(&exchange()), expected);
+    }
+
+    #[test]
+    fn a_long_field_does_not_cost_those_after_it() {
+        let long = "\u{1b}".repeat(8 * 1024);
+        let line = combined(&Exchange {
+            user: Some(long.clone()),
+            uri: "/a".repeat(8 * 1024),
+            referer: Some(long.clone()),
+            user_agent: Some(long),
+            ..exchange()
+        });
+        assert!(line.len() < crate::telemetry::writer::LINE_BYTES_MAX, "{}", line.len());
+        assert!(line.contains("… HTTP/1.1\" 200 2 \"") && line.ends_with("…\""), "{line}");
+    }
+
+    #[test]
+    fn an_unreadable_head_has_a_line() {
+        let line = unreadable(datetime!(2026-01-02 03:04:05 UTC), None, http::StatusCode::REQUEST_TIMEOUT);
+        assert_eq!(line, "- - - [02/Jan/2026:03:04:05 +0000] \"-\" 408 0 \"\" \"\"");
     }
 
     #[track_caller]

@@ -1,9 +1,6 @@
 //! The application's log: tracing events, and the `log` records of libraries, as one safe line each.
 
-use std::{
-    collections::BTreeMap,
-    fmt::{Debug, Write as _},
-};
+use std::{collections::BTreeMap, fmt::Debug};
 
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tracing::{
@@ -19,9 +16,15 @@ use tracing_subscriber::{
 
 use crate::clock::{Clock as _, SystemClock};
 use crate::telemetry::{
-    text::{escape, is_unsafe, json_string},
-    writer::Writer,
+    text::{escape_within, is_unsafe, json_string},
+    writer::{LINE_BYTES_MAX, Writer},
 };
+
+/// Most bytes of one value in a line; of a name, a tenth.
+const VALUE_BYTES_MAX: usize = 2 * 1024;
+const NAME_BYTES_MAX: usize = VALUE_BYTES_MAX / 10;
+/// Stands at the end of a line from which fields were left out.
+const TRUNCATED: &str = "truncated";
 
 /// The shape of a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -149,34 +152,59 @@ fn line(format: Format, level: Level, now: OffsetDateTime, fields: &Fields) -> S
 
 fn text_line(level: Level, time: &str, fields: &Fields) -> String {
     let mut out = format!("time=\"{time}\" level={} msg={}", level_name(level), text_value(&fields.message));
-    for (name, value) in &fields.rest {
+    let members = fields.rest.iter().map(|(name, value)| {
         let (Value::Text(raw) | Value::Bare(raw)) = value;
-        // Writing to a String cannot fail.
-        let _ = write!(out, " {}={}", escape(name), text_value(raw));
-    }
+        format!(" {}={}", escape_within(name, NAME_BYTES_MAX), text_value(raw))
+    });
+    fill(&mut out, members, &format!(" {TRUNCATED}=true"));
     out
 }
 
 /// Quotes a value only when it has a character outside logrus's plain set.
 fn text_value(raw: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._/@^+".contains(c);
-    if !raw.is_empty() && raw.chars().all(plain) { raw.to_owned() } else { format!("\"{}\"", escape(raw)) }
+    if !raw.is_empty() && raw.len() <= VALUE_BYTES_MAX && raw.chars().all(plain) {
+        raw.to_owned()
+    } else {
+        json_string(raw, VALUE_BYTES_MAX)
+    }
 }
 
 fn json_line(head: &[(&str, &str)], fields: &Fields) -> String {
-    let mut members: Vec<String> =
-        head.iter().map(|(name, value)| format!("{}:{}", json_string(name), json_string(value))).collect();
-    for (name, value) in &fields.rest {
+    let member = |name: &str, value: String| format!("{}:{value}", json_string(name, NAME_BYTES_MAX));
+    let own: Vec<String> = head.iter().map(|(name, text)| member(name, json_string(text, VALUE_BYTES_MAX))).collect();
+    let mut out = format!("{{{}", own.join(","));
+    let members = fields.rest.iter().map(|(name, value)| {
         // A field may not speak for the line's own time, level or message.
         let taken = head.iter().any(|(own, _)| own == name);
         let name = if taken { format!("fields.{name}") } else { name.clone() };
-        members.push(match value {
-            Value::Text(raw) => format!("{}:{}", json_string(&name), json_string(raw)),
-            Value::Bare(raw) => format!("{}:{raw}", json_string(&name)),
-        });
+        let value = match value {
+            Value::Text(raw) => json_string(raw, VALUE_BYTES_MAX),
+            Value::Bare(raw) => raw.clone(),
+        };
+        format!(",{}", member(&name, value))
+    });
+    fill(&mut out, members, &format!(",\"{TRUNCATED}\":true"));
+    out.push('}');
+    debug_assert!(!out.contains(is_unsafe), "escaped above");
+    out
+}
+
+/// Appends the members that fit into a line, and `mark` if one did not: a line is whole in its format, however long
+/// the text that strangers brought.
+fn fill(out: &mut String, members: impl Iterator<Item = String>, mark: &str) {
+    let room = LINE_BYTES_MAX - mark.len() - "}\n".len();
+    let mut truncated = false;
+    for member in members {
+        if out.len() + member.len() > room {
+            truncated = true;
+        } else {
+            out.push_str(&member);
+        }
     }
-    debug_assert!(!members.iter().any(|member| member.contains(is_unsafe)), "escaped above");
-    format!("{{{}}}", members.join(","))
+    if truncated {
+        out.push_str(mark);
+    }
 }
 
 fn level_name(level: Level) -> &'static str {
@@ -219,6 +247,23 @@ mod tests {
             Format::Logstash,
             r#"{"@timestamp":"2026-01-02T03:04:05.5Z","@version":"1","level":"warning","message":"response completed","err.detail":"a\u001b[2J\nb","http.response.status":404}"#,
         );
+    }
+
+    #[test]
+    fn a_long_line_stays_whole() {
+        let long = "\u{1b}\"é".repeat(LINE_BYTES_MAX);
+        let rest = (0..9).map(|number| (format!("field.{number}"), Value::Text(long.clone())));
+        let fields =
+            Fields { message: long.clone(), rest: rest.chain([(long.clone(), Value::Bare("1".into()))]).collect() };
+        for format in [Format::Json, Format::Logstash] {
+            let line = line(format, Level::INFO, datetime!(2026-01-02 03:04:05 UTC), &fields);
+            assert!(line.len() < LINE_BYTES_MAX, "{}", line.len());
+            let read: serde_json::Value = serde_json::from_str(&line).unwrap();
+            assert_eq!(read["truncated"], true);
+            assert!(read["field.0"].as_str().unwrap().starts_with("\u{1b}\"é"), "{line}");
+        }
+        let line = line(Format::Text, Level::INFO, datetime!(2026-01-02 03:04:05 UTC), &fields);
+        assert!(line.len() < LINE_BYTES_MAX && line.ends_with(" truncated=true"), "{line}");
     }
 
     #[test]

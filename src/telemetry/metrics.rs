@@ -1,6 +1,9 @@
 //! Prometheus metrics: distribution's names where they exist, ours under `pierhead_`.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
@@ -35,17 +38,22 @@ pub struct Metrics {
     request_size: HistogramVec,
     response_size: HistogramVec,
     storage: HistogramVec,
-    cache: IntCounterVec,
+    cache: CacheCounters,
     connections: IntGauge,
     uploads_memory: IntGauge,
     lines_dropped: IntCounter,
+    /// All that `requests` counts, whatever the labels.
+    answered: AtomicU64,
 }
 
-/// What a look into the descriptor cache gave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lookup {
-    Hit,
-    Miss,
+/// Looks into the blob descriptor cache, under the names of both major versions of distribution. Its third counter of
+/// version 3, errors, has nothing to count where the cache is this process's memory.
+#[derive(Debug)]
+struct CacheCounters {
+    requests: IntCounter,
+    hits: IntCounter,
+    /// Version 2: one name, with `type` Request, Hit or Miss.
+    typed: IntCounterVec,
 }
 
 impl Metrics {
@@ -53,7 +61,10 @@ impl Metrics {
     pub fn new() -> prometheus::Result<Self> {
         let metrics = Self {
             registry: Registry::new(),
-            in_flight: IntGauge::new("registry_http_in_flight_requests", "Requests being served")?,
+            in_flight: IntGauge::new(
+                "registry_http_in_flight_requests",
+                "Requests being served; without distribution's label handler, which is known only at their end",
+            )?,
             requests: IntCounterVec::new(
                 Opts::new("registry_http_requests_total", "Finished requests"),
                 &["code", "handler", "method"],
@@ -65,13 +76,11 @@ impl Metrics {
                 HistogramOpts::new("registry_storage_action_seconds", "Time that storage calls took"),
                 &["driver", "action"],
             )?,
-            cache: IntCounterVec::new(
-                Opts::new("registry_storage_cache_total", "Looks into the blob descriptor cache"),
-                &["type"],
-            )?,
+            cache: CacheCounters::new()?,
             connections: IntGauge::new("pierhead_connections", "Open client connections")?,
             uploads_memory: IntGauge::new("pierhead_uploads_memory_bytes", "Bytes buffered for running uploads")?,
             lines_dropped: IntCounter::new("pierhead_log_lines_dropped_total", "Log lines lost to a slow reader")?,
+            answered: AtomicU64::new(0),
         };
         metrics.register()?;
         Ok(metrics)
@@ -88,7 +97,9 @@ impl Metrics {
         for histogram in [&self.duration, &self.request_size, &self.response_size, &self.storage] {
             self.registry.register(Box::new(histogram.clone()))?;
         }
-        self.registry.register(Box::new(self.cache.clone()))?;
+        self.registry.register(Box::new(self.cache.requests.clone()))?;
+        self.registry.register(Box::new(self.cache.hits.clone()))?;
+        self.registry.register(Box::new(self.cache.typed.clone()))?;
         self.registry.register(Box::new(self.connections.clone()))?;
         self.registry.register(Box::new(self.uploads_memory.clone()))?;
         self.registry.register(Box::new(self.lines_dropped.clone()))?;
@@ -104,7 +115,7 @@ impl Metrics {
     pub fn finished(&self, exchange: &Exchange) {
         let (handler, method) = (exchange.route, method_label(&exchange.method));
         self.in_flight.dec();
-        self.requests.with_label_values(&[exchange.status.as_str(), handler, method]).inc();
+        self.count(exchange.status, handler, method);
         let labels = [handler, method];
         self.duration.with_label_values(&labels).observe(exchange.duration.as_secs_f64());
         self.request_size.with_label_values(&labels).observe(as_f64(exchange.bytes_received));
@@ -115,9 +126,28 @@ impl Metrics {
         self.storage.with_label_values(&[driver, action]).observe(took.as_secs_f64());
     }
 
-    pub fn cache_lookup(&self, lookup: Lookup) {
-        self.cache.with_label_values(&["Request"]).inc();
-        self.cache.with_label_values(&[if lookup == Lookup::Hit { "Hit" } else { "Miss" }]).inc();
+    /// A head that could not be read was answered; it never became a request that was in flight.
+    pub fn refused(&self, status: http::StatusCode) {
+        self.count(status, "unreadable", "other");
+    }
+
+    fn count(&self, status: http::StatusCode, handler: &'static str, method: &'static str) {
+        self.requests.with_label_values(&[status.as_str(), handler, method]).inc();
+        self.answered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Every answer since the start.
+    pub fn requests_total(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Takes over the totals that the descriptor cache counted.
+    pub fn set_cache_looks(&self, requests: u64, hits: u64) {
+        raise(&self.cache.requests, requests);
+        raise(&self.cache.hits, hits);
+        for (kind, total) in [("Request", requests), ("Hit", hits), ("Miss", requests.saturating_sub(hits))] {
+            raise(&self.cache.typed.with_label_values(&[kind]), total);
+        }
     }
 
     pub fn connection_opened(&self) {
@@ -128,13 +158,23 @@ impl Metrics {
         self.connections.dec();
     }
 
-    pub fn uploads_memory(&self, bytes: u64) {
+    pub fn set_uploads_memory(&self, bytes: u64) {
         self.uploads_memory.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
+    /// In bytes, as it was last told.
+    pub fn uploads_memory(&self) -> u64 {
+        u64::try_from(self.uploads_memory.get()).unwrap_or(0)
+    }
+
     /// Takes over the total that a [`crate::telemetry::writer::Writer`] counted.
-    pub fn log_lines_dropped(&self, total: u64) {
-        self.lines_dropped.inc_by(total.saturating_sub(self.lines_dropped.get()));
+    pub fn set_log_lines_dropped(&self, total: u64) {
+        raise(&self.lines_dropped, total);
+    }
+
+    /// As they were last told.
+    pub fn log_lines_dropped(&self) -> u64 {
+        self.lines_dropped.get()
     }
 
     /// The text exposition format, version 0.0.4.
@@ -145,9 +185,28 @@ impl Metrics {
     }
 }
 
+impl CacheCounters {
+    fn new() -> prometheus::Result<Self> {
+        let looks = "Looks into the blob descriptor cache";
+        Ok(Self {
+            requests: IntCounter::new("registry_storage_cache_requests_total", looks)?,
+            hits: IntCounter::new("registry_storage_cache_hits_total", "Looks into it that found something")?,
+            typed: IntCounterVec::new(Opts::new("registry_storage_cache_total", looks), &["type"])?,
+        })
+    }
+}
+
+/// Makes a counter show a total that is counted elsewhere.
+fn raise(counter: &IntCounter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
+}
+
 fn histogram(name: &str, help: &str, buckets: Option<&[f64]>) -> prometheus::Result<HistogramVec> {
     let options = HistogramOpts::new(name, help);
-    let options = buckets.map_or(options.clone(), |bounds| options.buckets(bounds.to_vec()));
+    let options = match buckets {
+        Some(bounds) => options.buckets(bounds.to_vec()),
+        None => options,
+    };
     HistogramVec::new(options, &["handler", "method"])
 }
 
@@ -178,20 +237,30 @@ mod tests {
     fn names_are_those_that_dashboards_ask_for() {
         let metrics = Metrics::new().unwrap();
         metrics.started();
-        metrics.cache_lookup(Lookup::Hit);
+        metrics.set_cache_looks(3, 1);
+        metrics.set_cache_looks(5, 2);
+        metrics.refused(http::StatusCode::REQUEST_TIMEOUT);
+        metrics.connection_opened();
         metrics.storage_action("filesystem", "Stat", Duration::from_millis(1));
-        metrics.log_lines_dropped(3);
-        metrics.log_lines_dropped(3);
+        metrics.set_log_lines_dropped(3);
+        metrics.set_log_lines_dropped(3);
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
         for line in [
             "registry_http_in_flight_requests 1",
-            "registry_storage_cache_total{type=\"Hit\"} 1",
+            "registry_http_requests_total{code=\"408\",handler=\"unreadable\",method=\"other\"} 1",
+            "registry_storage_cache_total{type=\"Request\"} 5",
+            "registry_storage_cache_total{type=\"Hit\"} 2",
+            "registry_storage_cache_total{type=\"Miss\"} 3",
+            "registry_storage_cache_requests_total 5",
+            "registry_storage_cache_hits_total 2",
+            "pierhead_connections 1",
             "registry_storage_action_seconds_count{action=\"Stat\",driver=\"filesystem\"} 1",
             "pierhead_log_lines_dropped_total 3",
             "process_resident_memory_bytes",
         ] {
             assert!(text.contains(line), "{line} in {text}");
         }
+        assert_eq!(metrics.requests_total(), 1);
     }
 
     #[test]

@@ -10,5 +10,6 @@ pub mod access;
 pub mod exchange;
 pub mod log;
 pub mod metrics;
+pub mod process;
 pub mod text;
 pub mod writer;

@@ -6,22 +6,38 @@ use std::fmt::Write as _;
 /// line and reads on a terminal as what it is.
 #[must_use]
 pub fn escape(raw: &str) -> String {
-    let mut out = String::with_capacity(raw.len());
+    escape_within(raw, usize::MAX)
+}
+
+/// The same of as much of the text's beginning as takes at most `bytes_max`; an ellipsis follows where it was cut.
+#[must_use]
+pub fn escape_within(raw: &str, bytes_max: usize) -> String {
+    let mut out = String::with_capacity(raw.len().min(bytes_max));
     for character in raw.chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            unsafe_on_line if is_unsafe(unsafe_on_line) => {
-                // Writing to a String cannot fail.
-                let _ = write!(out, "\\u{:04x}", u32::from(unsafe_on_line));
-            }
-            plain => out.push(plain),
+        let before = out.len();
+        push_escaped(&mut out, character);
+        if out.len() > bytes_max {
+            out.truncate(before);
+            out.push('…');
+            break;
         }
     }
     out
+}
+
+fn push_escaped(out: &mut String, character: char) {
+    match character {
+        '"' => out.push_str("\\\""),
+        '\\' => out.push_str("\\\\"),
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        '\t' => out.push_str("\\t"),
+        unsafe_on_line if is_unsafe(unsafe_on_line) => {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "\\u{:04x}", u32::from(unsafe_on_line));
+        }
+        plain => out.push(plain),
+    }
 }
 
 /// Controls, line separators and bidirectional overrides.
@@ -31,10 +47,11 @@ pub fn is_unsafe(character: char) -> bool {
         || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A JSON string, in quotes, in which also the unsafe characters that JSON would let through are escaped.
+/// A JSON string, in quotes, in which also the unsafe characters that JSON would let through are escaped; cut as by
+/// [`escape_within`].
 #[must_use]
-pub fn json_string(raw: &str) -> String {
-    format!("\"{}\"", escape(raw))
+pub fn json_string(raw: &str, bytes_max: usize) -> String {
+    format!("\"{}\"", escape_within(raw, bytes_max))
 }
 
 #[cfg(test)]
@@ -58,7 +75,17 @@ mod tests {
     #[test]
     fn json_reads_back_what_was_said() {
         let raw = "é\u{1b}\n\"\\\u{202e}";
-        let read: String = serde_json::from_str(&json_string(raw)).unwrap();
+        let read: String = serde_json::from_str(&json_string(raw, usize::MAX)).unwrap();
         assert_eq!(read, raw);
+    }
+
+    #[test]
+    fn a_cut_never_splits_a_character_or_an_escape() {
+        let check = |raw: &str, bytes_max, expected: &str| assert_eq!(escape_within(raw, bytes_max), expected);
+        check("abc", 3, "abc");
+        check("abcd", 3, "abc…");
+        check("aé", 2, "a…");
+        check("a\u{1b}b", 6, "a…");
+        check("a\"", 2, "a…");
     }
 }

@@ -13,7 +13,8 @@ use std::{
 
 /// Lines that may wait; a line is cut at [`LINE_BYTES_MAX`], so this bounds the memory as well.
 const LINES_MAX: usize = 4096;
-const LINE_BYTES_MAX: usize = 8 * 1024;
+/// Longest line, in bytes. Those who make lines keep below it, each where its format can be cut.
+pub const LINE_BYTES_MAX: usize = 8 * 1024;
 /// How long the end of the process waits for a slow reader.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
 

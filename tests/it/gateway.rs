@@ -299,6 +299,7 @@ fn registry_settings() -> registry::Settings {
         descriptor_cache: Some(100),
         upload_lifetime: Duration::from_hours(168),
         upload_memory: 64 << 20,
+        upload_checkpoint: 1 << 30,
         upload_size_max: None,
         upload_bodies_max: None,
         signing: Signing::Shared,

@@ -96,6 +96,7 @@ pub(crate) fn settings() -> Settings {
         descriptor_cache: Some(100),
         upload_lifetime: std::time::Duration::from_hours(168),
         upload_memory: 64 << 20,
+        upload_checkpoint: 1 << 30,
         upload_size_max: None,
         upload_bodies_max: None,
         signing: Signing::Shared,

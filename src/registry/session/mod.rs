@@ -5,7 +5,7 @@
 //! what to do next; between *reserving* its place and *committing* what arrived, a [`draft::Draft`] cuts its bytes
 //! into parts.
 //!
-//! What makes it safe, each rule proved necessary in `tests/it/interleavings.rs`:
+//! What makes it safe, each rule proved necessary in `tests/it/interleavings/`:
 //!
 //! 1. A writer reserves before it streams, with a record that nobody else can write too.
 //! 2. Over a reservation that was not committed it opens a segment of its own: whoever made that reservation may

@@ -160,6 +160,9 @@ struct Versioned {
 
 impl Record {
     /// The stored form: one JSON object.
+    ///
+    /// # Panics
+    /// Never: a record is made of strings and numbers.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let stored = Stored { version: VERSION, phase: self.phase.clone(), contents: self.contents.clone() };

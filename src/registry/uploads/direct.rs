@@ -3,42 +3,58 @@
 use crate::{
     oci::digest::Digest,
     registry::{
+        Registry,
         blobs::Blob,
         session::{draft::Draft, record::Contents},
         uploads::{
-            Error, Incoming, Uploads,
-            journal::Journal,
-            publish,
-            receive::{Bounds, Cause, Received, Receiver, Target, only_segment},
+            Error, Incoming, Uploads, publish,
+            receive::{Bounds, Cause, Pieces, Received, Receiver, Target},
         },
     },
-    store::{self, Precondition, Writers, key::Key},
+    store::{self, Parts, Precondition, Writers, key::Key},
 };
 
-/// Streams a body to the key of this digest; nothing is visible before length and digest are right.
+/// Whether a body may go this way: a blob at its own key is one upload in parts, which holds only so many of them.
+pub(super) fn takes(registry: &Registry, bounds: &Bounds) -> bool {
+    bounds.announced.is_none_or(|announced| announced <= capacity(registry))
+}
+
+/// Streams a body that [`takes`] allows to the key of this digest; nothing is visible before length and digest are
+/// right. A body that breaks off, whatever the reason, leaves nothing behind.
 pub(super) async fn store(
     uploads: &Uploads<'_>,
     digest: &Digest,
-    bounds: &mut Bounds,
+    bounds: Bounds,
     body: &mut dyn Incoming,
 ) -> Result<Blob, Error> {
     let registry = uploads.registry;
     let key = registry.layout.blob_data(digest);
     let contents = Contents::empty(digest.algorithm());
     let draft = Draft::new(contents, 0, false, registry.store.limits().clone()).ok_or(Error::Unknown)?;
-    let received = Receiver::new(registry, Target::Blob(&key), draft).run(body, bounds).await?;
-    let verified = verify(&received, digest);
-    if verified.is_err() {
-        withdraw(uploads, &key, &received.contents).await?;
+    let size_max = bounds.blob_size_max.unwrap_or(u64::MAX).min(capacity(registry));
+    let mut bounds = Bounds { blob_size_max: Some(size_max), ..bounds };
+    let mut received = Receiver::new(registry, Target::Blob(&key), draft).run(body, &mut bounds).await?;
+    match verify(&received, digest) {
+        Ok(()) => place(registry, &key, &mut received.blob, &received.contents).await?,
+        Err(error) => {
+            withdraw(registry, &mut received.blob).await?;
+            return Err(error);
+        }
     }
-    let size = verified?;
-    place(uploads, &key, &received.contents).await?;
-    let journal = Journal { registry, repository: uploads.repository, id: uuid::Uuid::nil() };
-    publish::link(&journal, digest).await?;
-    Ok(Blob { digest: digest.clone(), size })
+    publish::link(registry, uploads.repository, digest).await?;
+    Ok(Blob { digest: digest.clone(), size: received.contents.offset })
 }
 
-fn verify(received: &Received, digest: &Digest) -> Result<u64, Error> {
+/// What one upload in parts holds at most, in bytes.
+fn capacity(registry: &Registry) -> u64 {
+    let limits = registry.store.limits();
+    match limits.parts {
+        Parts::Appended => u64::MAX,
+        Parts::Equal { size } => size.saturating_mul(limits.parts_max.into()),
+    }
+}
+
+fn verify(received: &Received, digest: &Digest) -> Result<(), Error> {
     match received.cause {
         Some(Cause::Interrupted(interrupted)) => return Err(Error::Interrupted(interrupted)),
         Some(Cause::TooLarge { limit }) => return Err(Error::TooLarge { limit }),
@@ -46,27 +62,32 @@ fn verify(received: &Received, digest: &Digest) -> Result<u64, Error> {
         None => {}
     }
     match received.contents.digest() {
-        Some(actual) if actual == *digest => Ok(received.contents.offset),
+        Some(actual) if actual == *digest => Ok(()),
         Some(actual) => Err(Error::DigestMismatch { expected: digest.clone(), actual }),
         None => Err(Error::Unknown),
     }
 }
 
 /// Makes what was received visible, unless data of this size stands already.
-async fn place(uploads: &Uploads<'_>, key: &Key, contents: &Contents) -> store::Result<()> {
-    let store = &uploads.registry.store;
-    if publish::stands(uploads.registry, key, contents.offset).await? {
-        return withdraw(uploads, key, contents).await;
+async fn place(registry: &Registry, key: &Key, pieces: &mut Pieces, contents: &Contents) -> store::Result<()> {
+    if publish::stands(registry, key, contents.offset).await? {
+        return withdraw(registry, pieces).await;
     }
-    match only_segment(contents, key) {
-        Some((upload, parts)) => store.complete(&upload, parts, Writers::Sole).await,
-        None => store.put(key, Vec::new(), Precondition::Always).await,
-    }
+    let Some(upload) = pieces.begun.upload() else {
+        let (content, slabs) = (std::mem::take(&mut pieces.content), std::mem::take(&mut pieces.slabs));
+        registry.store.put(key, content, Precondition::Always).await?;
+        drop(slabs);
+        return Ok(());
+    };
+    let parts = contents.segments.first().map_or(&[][..], |segment| &segment.parts);
+    registry.store.complete(upload, parts, Writers::Sole).await?;
+    pieces.begun.take();
+    Ok(())
 }
 
-async fn withdraw(uploads: &Uploads<'_>, key: &Key, contents: &Contents) -> store::Result<()> {
-    match only_segment(contents, key) {
-        Some((upload, _)) => uploads.registry.store.abort(&upload).await,
+async fn withdraw(registry: &Registry, pieces: &mut Pieces) -> store::Result<()> {
+    match pieces.begun.take() {
+        Some(upload) => registry.store.abort(&upload).await,
         None => Ok(()),
     }
 }

@@ -7,7 +7,7 @@ use crate::{
         session::{
             attempt::{Action, Answer, Attempt, Event, Goal},
             draft::Draft,
-            record::{Contents, Tail},
+            record::{Contents, Entry, Tail},
         },
         uploads::{
             Error, Hint, Incoming,
@@ -30,6 +30,10 @@ pub(super) struct Drive<'a, 'b> {
     bounds: Bounds,
     cause: Option<Cause>,
     gathered: Vec<Tail>,
+    /// The record written last, until it was looked for.
+    wrote: Option<Entry>,
+    /// The numbers of the records that stood when the journal was looked at last.
+    sequences: Vec<u64>,
 }
 
 /// What an attempt came to.
@@ -49,7 +53,7 @@ impl<'a, 'b> Drive<'a, 'b> {
         bounds: Bounds,
     ) -> Self {
         let attempt = Attempt::new(goal, hint.algorithm);
-        Self { journal, attempt, body, bounds, cause: None, gathered: Vec::new() }
+        Self { journal, attempt, body, bounds, cause: None, gathered: Vec::new(), wrote: None, sequences: Vec::new() }
     }
 
     /// To the answer. `wanted` is the digest that the client asked to complete with, for the error that names it.
@@ -67,15 +71,23 @@ impl<'a, 'b> Drive<'a, 'b> {
     async fn perform(&mut self, action: Action) -> store::Result<Event> {
         let journal = self.journal;
         Ok(match action {
-            Action::Look => Event::Journal(journal.latest().await?),
-            Action::Write(entry) if journal.write(&entry).await? => Event::Written,
-            Action::Write(_) => Event::Taken,
+            Action::Look => Event::Journal(self.look().await?),
+            Action::Write(entry) => {
+                if !journal.write(&entry).await? {
+                    return Ok(Event::Taken);
+                }
+                self.wrote = Some(entry);
+                Event::Written
+            }
             Action::Receive { seq, contents, continues } => self.receive(seq, contents, continues).await?,
             Action::Finish { contents, digest } => publish::finish(&journal, &contents, &digest).await?,
             Action::Promote { contents, digest } => publish::promote(&journal, &contents, &digest).await?,
-            Action::Link { digest } => publish::link(&journal, &digest).await.map(|()| Event::Linked)?,
+            Action::Link { digest } => {
+                publish::link(journal.registry, journal.repository, &digest).await?;
+                Event::Linked
+            }
             Action::Sweep { before } => {
-                tolerate(journal.sweep(before, &self.gathered).await);
+                tolerate(journal.sweep(&self.sequences, before, &self.gathered).await);
                 Event::Removed
             }
             Action::Discard { keep } => {
@@ -88,14 +100,25 @@ impl<'a, 'b> Drive<'a, 'b> {
         })
     }
 
+    /// The highest record; one that this request wrote itself is not read again.
+    async fn look(&mut self) -> store::Result<Option<Entry>> {
+        let sequences = self.journal.sequences().await?;
+        let own = self.wrote.take().filter(|wrote| sequences.iter().max() == Some(&wrote.seq));
+        self.sequences = sequences;
+        match own {
+            Some(own) => Ok(Some(own)),
+            None => self.journal.latest_of(self.sequences.iter().copied().max()).await,
+        }
+    }
+
     async fn receive(&mut self, seq: u64, contents: Contents, continues: bool) -> store::Result<Event> {
         let registry = self.journal.registry;
         let unreadable = || StoreError::new(Operation::Get, self.journal.id, Kind::Corrupt);
         let draft = Draft::new(contents, seq, continues, registry.store.limits().clone()).ok_or_else(unreadable)?;
-        let receiver = Receiver::new(registry, Target::Upload(self.journal), draft);
+        let writer = Receiver::new(registry, Target::Upload(self.journal), draft);
         let received = match self.body.as_deref_mut() {
-            Some(body) => receiver.run(body, &mut self.bounds).await?,
-            None => receiver.run(&mut Nothing, &mut self.bounds).await?,
+            Some(body) => writer.run(body, &mut self.bounds).await?,
+            None => writer.run(&mut Nothing, &mut self.bounds).await?,
         };
         self.cause = received.cause;
         self.gathered.extend(received.gathered);

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How long the last record of a finished upload stays.
-pub const KEPT: Duration = Duration::from_secs(3600);
+pub const KEPT: Duration = Duration::from_hours(1);
 
 /// Most uploads remembered; the purge finds the others.
 const REMEMBERED_MAX: usize = 1 << 16;

@@ -20,6 +20,9 @@ use crate::{
 /// Names asked for at once.
 const PAGE_LEN: usize = 1000;
 
+/// Most records that vanish one after the other before the store counts as failing.
+const LOOKS_MAX: u32 = 100;
+
 /// Largest record that is read, in bytes: one for a full segment of parts, many times over.
 const RECORD_BYTES_MAX: u64 = 16 << 20;
 
@@ -32,15 +35,24 @@ pub(in crate::registry) struct Journal<'a> {
 }
 
 impl Journal<'_> {
-    /// The highest record. One that a sweep took away between the listing and the reading is looked for again.
+    /// The highest record.
     pub(in crate::registry) async fn latest(&self) -> Result<Option<Entry>> {
-        loop {
-            let Some(seq) = self.sequences().await?.into_iter().max() else { return Ok(None) };
+        self.latest_of(self.sequences().await?.into_iter().max()).await
+    }
+
+    /// The record that a listing showed as the highest. One that a sweep took away before it could be read is looked
+    /// for again.
+    pub(in crate::registry) async fn latest_of(&self, mut highest: Option<u64>) -> Result<Option<Entry>> {
+        let mut round = 0;
+        while let Some(seq) = highest {
+            round += 1;
             match self.read(seq).await {
-                Err(error) if error.is_not_found() => {}
+                Err(error) if error.is_not_found() && round < LOOKS_MAX => {}
                 entry => return entry.map(Some),
             }
+            highest = self.sequences().await?.into_iter().max();
         }
+        Ok(None)
     }
 
     /// Writes a record where none stands; whether it was written.
@@ -56,14 +68,14 @@ impl Journal<'_> {
         }
     }
 
-    /// Deletes the records before this number, the oldest first, and tails that went into parts.
-    pub(in crate::registry) async fn sweep(&self, before: u64, gathered: &[Tail]) -> Result<()> {
-        let mut old: Vec<u64> = self.sequences().await?.into_iter().filter(|seq| *seq < before).collect();
+    /// Deletes those of these records that stand before a number, the oldest first, and tails that went into parts.
+    pub(in crate::registry) async fn sweep(&self, sequences: &[u64], before: u64, gathered: &[Tail]) -> Result<()> {
+        let mut old: Vec<u64> = sequences.iter().copied().filter(|seq| *seq < before).collect();
         old.sort_unstable();
         let layout = &self.registry.layout;
         let records = old.into_iter().map(|seq| layout.upload_record(self.repository, &self.id, seq));
         let keys: Vec<Key> = records.chain(gathered.iter().map(|tail| self.tail_key(tail))).collect();
-        self.registry.store.delete(&keys).await
+        if keys.is_empty() { Ok(()) } else { self.registry.store.delete(&keys).await }
     }
 
     /// Deletes everything but `startedat` and the record of this number.
@@ -109,6 +121,27 @@ impl Journal<'_> {
         }
     }
 
+    /// When anything of it was written last: for uploads without a `startedat`.
+    pub(in crate::registry) async fn last_write(&self) -> Result<Option<OffsetDateTime>> {
+        let prefix = self.registry.layout.upload(self.repository, &self.id);
+        let (mut last, mut after) = (None, None);
+        loop {
+            let listing = Listing { prefix: prefix.clone(), depth: Depth::All, after, limit: PAGE_LEN };
+            let page = self.registry.store.list(&listing).await?;
+            after = page.entries.last().map(|entry| entry.name().to_owned());
+            let written = page.entries.iter().filter_map(|entry| match entry {
+                Listed::Object { meta, .. } => Some(meta.modified),
+                Listed::Prefix { .. } => None,
+            });
+            last = last.max(written.max());
+            if !page.more {
+                break;
+            }
+        }
+        let pending = self.registry.store.pending(&prefix).await?;
+        Ok(last.max(pending.into_iter().map(|pending| pending.started).max()))
+    }
+
     /// When the highest record was written.
     pub(in crate::registry) async fn modified(&self) -> Result<Option<OffsetDateTime>> {
         let Some(seq) = self.sequences().await?.into_iter().max() else { return Ok(None) };
@@ -137,11 +170,15 @@ impl Journal<'_> {
             self.registry.store.abort(&pending.upload).await?;
         }
         let names = list(self.registry, &prefix, Depth::All).await?;
-        let keys: Vec<Key> = names.iter().filter_map(|name| prefix.join(name).ok()).filter(|key| !keep(key)).collect();
+        let all = names.iter().filter_map(|name| prefix.join(name).ok());
+        let mut keys: Vec<Key> = all.filter(|key| !keep(key)).collect();
+        // A purge goes by `startedat`: whoever is stopped in between leaves it to find the rest again.
+        let started_at = self.registry.layout.upload_started_at(self.repository, &self.id);
+        keys.sort_by_key(|key| *key == started_at);
         self.registry.store.delete(&keys).await
     }
 
-    async fn sequences(&self) -> Result<Vec<u64>> {
+    pub(in crate::registry) async fn sequences(&self) -> Result<Vec<u64>> {
         let prefix = self.registry.layout.upload_journal(self.repository, &self.id);
         let names = list(self.registry, &prefix, Depth::Children).await?;
         Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
@@ -160,7 +197,6 @@ impl Journal<'_> {
     }
 }
 
-#[expect(clippy::unused_async, reason = "the shape that try_fold takes")]
 async fn collect(mut all: Vec<u8>, chunk: bytes::Bytes) -> Result<Vec<u8>> {
     all.extend_from_slice(&chunk);
     Ok(all)

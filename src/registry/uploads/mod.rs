@@ -141,7 +141,7 @@ impl<'a> Uploads<'a> {
     pub fn start(&self, algorithm: Option<Algorithm>, token: Option<TokenHash>) -> Progress {
         let started = self.registry.clock.now().unix_timestamp();
         let algorithm = algorithm.unwrap_or(Algorithm::Sha256);
-        self.progress(Hint { id: Uuid::now_v7(), offset: 0, started, algorithm, token })
+        self.progress(&Hint { id: Uuid::now_v7(), offset: 0, started, algorithm, token })
     }
 
     /// Checks a `_state` without touching storage: the signature, the repository, the id and the age.
@@ -150,11 +150,16 @@ impl<'a> Uploads<'a> {
         if id.parse() != Ok(hint.id) {
             return Err(Error::StateInvalid);
         }
-        let age_secs = self.registry.clock.now().unix_timestamp().saturating_sub(hint.started);
-        if u64::try_from(age_secs).is_ok_and(|age_secs| age_secs > self.registry.settings.upload_lifetime.as_secs()) {
-            return Err(Error::Unknown);
-        }
+        self.refuse_expired(hint.started)?;
         Ok(hint)
+    }
+
+    fn refuse_expired(&self, started: i64) -> Result<(), Error> {
+        let age_secs = self.registry.clock.now().unix_timestamp().saturating_sub(started);
+        match u64::try_from(age_secs) {
+            Ok(age_secs) if age_secs > self.registry.settings.upload_lifetime.as_secs() => Err(Error::Unknown),
+            _ => Ok(()),
+        }
     }
 
     /// The upload that a verified hint names.
@@ -169,22 +174,29 @@ impl<'a> Uploads<'a> {
         let journal = self.journal(id);
         let latest = journal.latest().await?.ok_or(Error::Unknown)?;
         let started = journal.started_at().await?.ok_or(Error::Unknown)?.unix_timestamp();
+        self.refuse_expired(started)?;
         let algorithm = latest.record.contents.hash.algorithm().unwrap_or(Algorithm::Sha256);
-        Ok(self.progress(Hint { id, offset: open_offset(&latest)?, started, algorithm, token }))
+        Ok(self.progress(&Hint { id, offset: open_offset(&latest)?, started, algorithm, token }))
     }
 
     /// Stores a whole blob in one request: `POST ?digest=`.
     pub async fn store(&self, digest: &Digest, extent: Extent, body: &mut dyn Incoming) -> Result<Blob, Error> {
+        let bounds = self.bounds(extent)?;
         let _running = self.running()?;
-        direct::store(self, digest, &mut self.bounds(extent)?, body).await
+        if direct::takes(self.registry, &bounds) {
+            return direct::store(self, digest, bounds, body).await;
+        }
+        let started = self.registry.clock.now().unix_timestamp();
+        let hint = Hint { id: Uuid::now_v7(), offset: 0, started, algorithm: digest.algorithm(), token: None };
+        self.resume(hint).seal(digest, Some(0), bounds, body).await
     }
 
     fn journal(&self, id: Uuid) -> Journal<'a> {
         Journal { registry: self.registry, repository: self.repository, id }
     }
 
-    fn progress(&self, hint: Hint) -> Progress {
-        let state = state::seal(self.registry.secret.expose(), self.repository, &hint);
+    fn progress(&self, hint: &Hint) -> Progress {
+        let state = state::seal(self.registry.secret.expose(), self.repository, hint);
         Progress { id: hint.id, offset: hint.offset, state }
     }
 
@@ -218,7 +230,7 @@ impl Upload<'_> {
             Some(latest) => open_offset(&latest)?,
             None => 0,
         };
-        Ok(self.uploads.progress(Hint { offset, token, ..self.hint }))
+        Ok(self.uploads.progress(&Hint { offset, token, ..self.hint }))
     }
 
     /// PATCH: appends what the body brings; what arrived of an interrupted body is committed too.
@@ -232,7 +244,7 @@ impl Upload<'_> {
         let bounds = self.uploads.bounds(extent)?;
         let goal = Goal::Append { start: self.start(extent) };
         match self.drive(goal, Some(body), bounds, None).await? {
-            Outcome::Appended { offset } => Ok(self.uploads.progress(Hint { offset, token, ..self.hint })),
+            Outcome::Appended { offset } => Ok(self.uploads.progress(&Hint { offset, token, ..self.hint })),
             Outcome::Completed(_) | Outcome::Aborted => Err(Error::Unknown),
         }
     }
@@ -240,14 +252,26 @@ impl Upload<'_> {
     /// PUT: appends the last bytes, if any, and makes the blob when they hash to this digest.
     pub async fn complete(self, digest: &Digest, extent: Extent, body: &mut dyn Incoming) -> Result<Blob, Error> {
         let has_body = extent.length != Some(0);
-        let mut bounds = self.uploads.bounds(extent)?;
+        let bounds = self.uploads.bounds(extent)?;
         let _running = if has_body { self.uploads.running()? } else { None };
         let start = self.start(extent);
-        if has_body && start == 0 && self.journal().latest().await?.is_none() {
-            return direct::store(&self.uploads, digest, &mut bounds, body).await;
+        let direct = has_body && start == 0 && direct::takes(self.uploads.registry, &bounds);
+        if direct && self.journal().latest().await?.is_none() {
+            return direct::store(&self.uploads, digest, bounds, body).await;
         }
-        let goal = Goal::Complete { digest: digest.clone(), last: has_body.then_some(start) };
-        match self.drive(goal, has_body.then_some(body), bounds, Some(digest)).await? {
+        self.seal(digest, has_body.then_some(start), bounds, body).await
+    }
+
+    /// Through the journal; `last` is where the body's bytes begin, if there is a body.
+    async fn seal(
+        self,
+        digest: &Digest,
+        last: Option<u64>,
+        bounds: Bounds,
+        body: &mut dyn Incoming,
+    ) -> Result<Blob, Error> {
+        let goal = Goal::Complete { digest: digest.clone(), last };
+        match self.drive(goal, last.map(|_| body), bounds, Some(digest)).await? {
             Outcome::Completed(blob) => Ok(blob),
             Outcome::Appended { .. } | Outcome::Aborted => Err(Error::Unknown),
         }
@@ -269,7 +293,7 @@ impl Upload<'_> {
         let drive = Drive::new(self.journal(), goal, &self.hint, body, bounds);
         drive.run(wanted).await.map_err(|stop| match stop {
             Stop::OutOfOrder { committed: offset } => {
-                Error::OutOfOrder { committed: self.uploads.progress(Hint { offset, ..self.hint.clone() }) }
+                Error::OutOfOrder { committed: self.uploads.progress(&Hint { offset, ..self.hint.clone() }) }
             }
             Stop::Failed(error) => error,
         })

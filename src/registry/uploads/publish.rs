@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 
 use crate::{
-    oci::{digest::Digest, hasher::Hasher},
+    oci::{digest::Digest, hasher::Hasher, name::RepositoryName},
     registry::{
         Registry,
         session::{
@@ -58,9 +58,8 @@ pub(super) async fn promote(journal: &Journal<'_>, contents: &Contents, digest: 
 }
 
 /// Makes the blob one of the repository's.
-pub(super) async fn link(journal: &Journal<'_>, digest: &Digest) -> store::Result<()> {
-    let key = journal.registry.layout.layer_link(journal.repository, digest);
-    journal.registry.store.put(&key, vec![digest.to_string().into()], Precondition::Always).await
+pub(super) async fn link(registry: &Registry, repository: &RepositoryName, digest: &Digest) -> store::Result<()> {
+    registry.write_link(&registry.layout.layer_link(repository, digest), digest).await
 }
 
 /// Whether data of this size stands at a blob's key. Data of another size cannot be that blob: it is replaced.

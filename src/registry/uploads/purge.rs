@@ -25,8 +25,8 @@ pub struct Purged {
     pub abandoned: usize,
     /// Last records of uploads that came to their end.
     pub finished: usize,
-    /// Writes below the blobs that were never completed.
-    pub unfinished_blobs: usize,
+    /// Writes that were never completed and belong to no upload.
+    pub unfinished_writes: usize,
     /// Uploads that could not be looked at or removed.
     pub failed: usize,
 }
@@ -56,7 +56,9 @@ impl Registry {
                 }
             }
         }
-        self.purge_blobs(age, mode, &mut purged).await?;
+        purged.unfinished_writes += self.purge_pending(&self.layout.blobs(), age, mode).await?;
+        // Nothing below the repositories is older than its upload, so what is left is nobody's.
+        purged.unfinished_writes += self.purge_pending(&self.layout.repositories(), age, mode).await?;
         Ok(purged)
     }
 
@@ -87,7 +89,14 @@ impl Registry {
     }
 
     async fn verdict(&self, journal: &Journal<'_>, age: Duration) -> store::Result<Verdict> {
-        let Some(started) = journal.started_at().await? else { return Ok(Verdict::Keep) };
+        let started = match journal.started_at().await? {
+            Some(started) => started,
+            // What a writer that outlived its upload's removal left behind.
+            None => match journal.last_write().await? {
+                Some(written) => written,
+                None => return Ok(Verdict::Keep),
+            },
+        };
         if started + age < self.clock.now() {
             return Ok(Verdict::Abandoned);
         }
@@ -99,19 +108,20 @@ impl Registry {
         Ok(if modified + KEPT < self.clock.now() { Verdict::Finished } else { Verdict::Keep })
     }
 
-    /// Writes to final keys that broke off.
-    async fn purge_blobs(&self, age: Duration, mode: Mode, purged: &mut Purged) -> store::Result<()> {
+    /// Removes writes that broke off; returns how many.
+    async fn purge_pending(&self, below: &Key, age: Duration, mode: Mode) -> store::Result<usize> {
         let before: OffsetDateTime = self.clock.now() - age;
-        for pending in self.store.pending(&self.layout.blobs()).await? {
+        let mut found = 0;
+        for pending in self.store.pending(below).await? {
             if pending.started >= before {
                 continue;
             }
-            purged.unfinished_blobs += 1;
+            found += 1;
             if mode == Mode::Remove {
                 self.store.abort(&pending.upload).await?;
             }
         }
-        Ok(())
+        Ok(found)
     }
 
     /// The names of the prefixes right below `<root>/<path>`, relative to the root.

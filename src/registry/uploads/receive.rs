@@ -1,6 +1,6 @@
 //! From the socket into parts: hasher ← chunk → part buffer → store, under one budget.
 
-use std::{pin::pin, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream::FuturesUnordered};
@@ -12,7 +12,7 @@ use crate::{
         session::{
             attempt::End,
             draft::{Draft, Place},
-            record::{Contents, Segment, Tail},
+            record::{Contents, Tail},
         },
         uploads::{
             Incoming, Interrupted,
@@ -20,13 +20,10 @@ use crate::{
             journal::Journal,
         },
     },
-    store::{self, Multipart, Part, Parts, Precondition, key::Key},
+    store::{self, Multipart, Part, Parts, Precondition, Store, key::Key},
 };
 
-/// Bytes after which what came is committed, although more is coming.
-const CHECKPOINT_BYTES: u64 = 1 << 30;
-
-/// How long a body may hold memory without filling a part.
+/// How long a body may hold memory while it brings less than a slab.
 const HOLD: Duration = Duration::from_secs(10);
 
 /// Chunks smaller than this are copied together, so that many small ones cost no more than their bytes.
@@ -40,7 +37,8 @@ const IN_FLIGHT_MAX: usize = 4;
 pub(super) enum Target<'a> {
     /// Into segments and tails of an upload.
     Upload(Journal<'a>),
-    /// Straight to the key of a blob whose digest is known: there are no tails, and one segment at most.
+    /// Straight to the key of a blob whose digest is known: there are no tails, and one segment at most. Its caller
+    /// bounds the body by what one segment holds.
     Blob(&'a Key),
 }
 
@@ -53,6 +51,50 @@ pub(super) struct Received {
     pub(super) cause: Option<Cause>,
     /// Tails that went into parts.
     pub(super) gathered: Vec<Tail>,
+    /// Of a blob received at its own key.
+    pub(super) blob: Pieces,
+}
+
+/// What a blob is made of before it is visible: either parts of an upload in parts, or bytes that fit into one.
+#[derive(Debug)]
+pub(super) struct Pieces {
+    pub(super) begun: Begun,
+    /// Empty when anything was begun.
+    pub(super) content: Vec<Bytes>,
+    /// What the content weighs.
+    pub(super) slabs: Slabs,
+}
+
+/// An upload in parts at the key of a blob. Unless it is taken, it is aborted: also when the request is dropped.
+#[derive(Debug)]
+pub(super) struct Begun {
+    store: Arc<dyn Store>,
+    upload: Option<Multipart>,
+}
+
+impl Begun {
+    /// The upload, if there is one, now the caller's to complete or to abort.
+    pub(super) const fn take(&mut self) -> Option<Multipart> {
+        self.upload.take()
+    }
+
+    pub(super) const fn upload(&self) -> Option<&Multipart> {
+        self.upload.as_ref()
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        let Some(upload) = self.upload.take() else { return };
+        // Without a runtime the process is ending; the purge finds the upload.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let store = Arc::clone(&self.store);
+        runtime.spawn(async move {
+            if let Err(error) = store.abort(&upload).await {
+                tracing::warn!(err.message = %error, "could not abort an interrupted upload");
+            }
+        });
+    }
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -85,8 +127,9 @@ pub(super) struct Receiver<'a> {
     in_flight: FuturesUnordered<BoxFuture<'static, store::Result<Landed>>>,
     touched: Vec<Multipart>,
     gathered: Vec<Tail>,
-    /// When the buffer began to fill.
-    since: Instant,
+    begun: Begun,
+    /// When the last slab of the buffer began to fill, and how long the buffer was then.
+    since: (Instant, u64),
 }
 
 /// A part that the store took.
@@ -106,7 +149,8 @@ impl<'a> Receiver<'a> {
             in_flight: FuturesUnordered::new(),
             touched: Vec::new(),
             gathered: Vec::new(),
-            since: Instant::now(),
+            begun: Begun { store: Arc::clone(&registry.store), upload: None },
+            since: (Instant::now(), 0),
         }
     }
 
@@ -131,16 +175,17 @@ impl<'a> Receiver<'a> {
                 Err(interrupted) => break (End::Interrupted, Some(Cause::Interrupted(interrupted))),
             }
         };
-        self.land_rest().await?;
+        let content = self.land_rest().await?;
         for upload in &self.touched {
             self.registry.store.flush(upload).await?;
         }
-        Ok(Received { contents: self.draft.finish(), end, cause, gathered: self.gathered })
+        let blob = Pieces { begun: self.begun, content, slabs: self.slabs };
+        Ok(Received { contents: self.draft.finish(), end, cause, gathered: self.gathered, blob })
     }
 
-    /// Parts that the caller must take back when the upload fails.
     fn is_checkpoint(&self, begin: u64) -> bool {
-        matches!(self.target, Target::Upload(_)) && self.draft.offset() - begin >= CHECKPOINT_BYTES
+        matches!(self.target, Target::Upload(_))
+            && self.draft.offset() - begin >= self.registry.settings.upload_checkpoint
     }
 
     /// The next chunk. While the client is slow, parts land and memory that is held too long is given back.
@@ -149,10 +194,11 @@ impl<'a> Receiver<'a> {
         loop {
             let holds = self.buffer.length > 0 && self.may_give_back();
             tokio::select! {
+                // Parts first: they move only when they are polled, and a fast client always has a chunk ready.
                 biased;
+                Some(landed) = self.in_flight.next(), if !self.in_flight.is_empty() => landed_in(&mut self.draft, &landed?),
                 chunk = &mut next => return Ok(chunk),
-                Some(landed) = self.in_flight.next(), if !self.in_flight.is_empty() => self.landed(landed?),
-                () = tokio::time::sleep_until(self.since + HOLD), if holds => self.give_back().await?,
+                () = tokio::time::sleep_until(self.since.0 + HOLD), if holds => self.give_back().await?,
             }
         }
     }
@@ -174,18 +220,38 @@ impl<'a> Receiver<'a> {
         }
         self.draft.update(&chunk);
         while !chunk.is_empty() {
-            let room = self.part_len() - self.buffer.length;
-            let taken = chunk.split_to(chunk.len().min(usize::try_from(room).unwrap_or(usize::MAX)));
-            if self.buffer.length == 0 {
-                self.since = Instant::now();
-            }
-            self.registry.budget.cover(&mut self.slabs, self.buffer.length + taken.len() as u64).await;
-            self.buffer.push(taken);
-            if self.buffer.length == self.part_len() {
+            // Not before more arrives: a blob of just one part needs no upload in parts.
+            if self.is_full() {
                 self.send_part().await?;
             }
+            let room = self.part_len() - self.buffer.length;
+            let taken = chunk.split_to(chunk.len().min(usize::try_from(room).unwrap_or(usize::MAX)));
+            if self.buffer.length == 0 || self.buffer.length - self.since.1 >= SLAB_BYTES {
+                self.since = (Instant::now(), self.buffer.length);
+            }
+            self.cover(self.buffer.length + taken.len() as u64).await?;
+            self.buffer.push(taken);
+        }
+        if self.is_full() && matches!(self.target, Target::Upload(_)) {
+            self.send_part().await?;
         }
         Ok(cause)
+    }
+
+    /// Waits for memory. Parts on their way hold what is being waited for, so they go on meanwhile.
+    async fn cover(&mut self, bytes: u64) -> store::Result<()> {
+        let mut covered = pin!(self.registry.budget.cover(&mut self.slabs, bytes));
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut covered => return Ok(()),
+                Some(landed) = self.in_flight.next(), if !self.in_flight.is_empty() => landed_in(&mut self.draft, &landed?),
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.buffer.length == self.part_len()
     }
 
     /// Bytes that the buffer must hold for the next part, next to what tails hold already.
@@ -212,8 +278,11 @@ impl<'a> Receiver<'a> {
         }
     }
 
-    /// Everything that arrived is in the store when this returns.
-    async fn land_rest(&mut self) -> store::Result<()> {
+    /// Everything that arrived is in the store when this returns, except for a blob that needs no upload in parts.
+    async fn land_rest(&mut self) -> store::Result<Vec<Bytes>> {
+        if matches!(self.target, Target::Blob(_)) && self.begun.upload().is_none() {
+            return Ok(self.buffer.take());
+        }
         if self.buffer.length > 0 {
             match (self.registry.store.limits().parts, self.target) {
                 (Parts::Equal { .. }, Target::Upload(_)) => self.send_tail().await?,
@@ -221,26 +290,22 @@ impl<'a> Receiver<'a> {
             }
         }
         while let Some(landed) = self.in_flight.next().await {
-            self.landed(landed?);
+            landed_in(&mut self.draft, &landed?);
         }
-        Ok(())
-    }
-
-    fn landed(&mut self, landed: Landed) {
-        self.draft.landed(landed.segment, landed.part.number, &landed.part.tag);
+        Ok(Vec::new())
     }
 
     /// Sends the tails and the buffer as one part.
     async fn send_part(&mut self) -> store::Result<()> {
         while self.in_flight.len() >= IN_FLIGHT_MAX {
             if let Some(landed) = self.in_flight.next().await {
-                self.landed(landed?);
+                landed_in(&mut self.draft, &landed?);
             }
         }
         let tails = self.draft.gathered();
         let tail_len: u64 = tails.iter().map(|tail| tail.length).sum();
         let length = tail_len + self.buffer.length;
-        self.registry.budget.cover(&mut self.slabs, length).await;
+        self.cover(length).await?;
         let mut content = gather(self.registry, self.target, &tails).await?;
         content.extend(self.buffer.take());
         self.gathered.extend(tails);
@@ -274,13 +339,17 @@ impl<'a> Receiver<'a> {
             match self.draft.place() {
                 Place::In { segment, id, slot } => {
                     let upload = self.upload(segment, id);
-                    if !self.touched.contains(&upload) {
+                    // Completing a blob makes its parts durable; a journal record must not name others.
+                    if matches!(self.target, Target::Upload(_)) && !self.touched.contains(&upload) {
                         self.touched.push(upload.clone());
                     }
                     return Ok((upload, segment, slot));
                 }
                 Place::InNew { segment } => {
                     let begun = self.registry.store.begin(&self.segment_key(segment)).await?;
+                    if matches!(self.target, Target::Blob(_)) {
+                        self.begun.upload = Some(begun.clone());
+                    }
                     self.draft.opened(segment, begun.id);
                 }
             }
@@ -310,10 +379,9 @@ async fn gather(registry: &Registry, target: Target<'_>, tails: &[Tail]) -> stor
     Ok(content)
 }
 
-/// The segment of a blob that was received at its own key.
-pub(super) fn only_segment<'a>(contents: &'a Contents, key: &Key) -> Option<(Multipart, &'a [Part])> {
-    let Segment { id, parts, .. } = contents.segments.first()?;
-    Some((Multipart { key: key.clone(), id: id.clone() }, parts))
+/// Takes account of a part that the store took.
+fn landed_in(draft: &mut Draft, landed: &Landed) {
+    draft.landed(landed.segment, landed.part.number, &landed.part.tag);
 }
 
 /// Bytes that wait for a part to fill.

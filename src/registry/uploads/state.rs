@@ -36,6 +36,9 @@ struct Claims<'a> {
 }
 
 /// Signs a hint for this repository.
+///
+/// # Panics
+/// Never: claims are made of strings and numbers.
 #[must_use]
 pub fn seal(secret: &[u8], repository: &RepositoryName, hint: &Hint) -> String {
     let claims = Claims {

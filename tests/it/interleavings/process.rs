@@ -1,6 +1,6 @@
 //! One attempt on its way: the server's own machine, its actions done step by step on the model's store.
 
-use std::{cmp::Ordering, fmt};
+use std::fmt;
 
 use pierhead::{
     oci::digest::Algorithm,
@@ -15,7 +15,7 @@ use pierhead::{
 use super::world::{KIND, Medium, Object, Rule, World};
 
 #[derive(Clone, Eq, Hash, PartialEq)]
-pub struct Process {
+pub(super) struct Process {
     attempt: Attempt,
     goal: Goal,
     /// Whose bytes it sends.
@@ -56,40 +56,43 @@ enum Write {
 type Step = (String, World, Option<Process>);
 
 impl Process {
-    pub fn new(goal: Goal, kind: u8, start: u64, length: u64, began_done: bool) -> Self {
+    pub(super) fn new(goal: Goal, kind: u8, start: u64, length: u64, began_done: bool) -> Self {
         let attempt = Attempt::new(goal.clone(), Algorithm::Sha256);
         let doing = Doing::Action(attempt.first());
         Self { attempt, goal, kind, start, length, began_done, read: 0, doing, wrote: None, gathered: Vec::new() }
     }
 
     /// Every way in which its next step can go, in a world of the others.
-    pub fn steps(self, world: &World) -> Vec<Step> {
-        match self.doing.clone() {
-            Doing::Streaming { writes, contents, end } => vec![self.stream(world.clone(), writes, contents, end)],
+    pub(super) fn steps(&self, world: &World) -> Vec<Step> {
+        match &self.doing {
+            Doing::Streaming { writes, contents, end } => vec![self.stream(world.clone(), writes, contents, *end)],
             Doing::Action(Action::Receive { seq, contents, continues }) => {
-                let continues = continues || world.lacks(Rule::OwnSegmentAfterTakeover);
-                self.receive(world, seq, &contents, continues)
+                let continues = *continues || world.lacks(Rule::OwnSegmentAfterTakeover);
+                self.receive(world, *seq, contents, continues)
             }
             Doing::Action(Action::Answer(answer)) => {
                 let mut heard = world.clone();
-                heard.hear(&answer, &self.goal, self.start, self.began_done);
-                let step = format!("{self:?} answers {answer:?}");
-                vec![(format!("{step}, and it is lost"), world.clone(), None), (step, heard, None)]
+                heard.hear(answer, &self.goal, self.start, self.began_done);
+                let lost = world.step(|| format!("{self:?} answers {answer:?}, and it is lost"));
+                let step = world.step(|| format!("{self:?} answers {answer:?}"));
+                vec![(lost, world.clone(), None), (step, heard, None)]
             }
             Doing::Action(action) => {
-                let mut world = world.clone();
-                let step = format!("{self:?}");
-                match self.perform(&mut world, action) {
-                    Some(process) => vec![(step, world, Some(process))],
-                    None => vec![(format!("{step} fails"), world, None)],
-                }
+                let mut next = world.clone();
+                let process = self.clone().perform(&mut next, action.clone());
+                let outcome = if process.is_some() { "" } else { " fails" };
+                vec![(world.step(|| format!("{self:?}{outcome}")), next, process)]
             }
         }
     }
 
-    /// Goes on after an event.
+    /// Goes on after an event. Who has an answer needs to remember nothing else.
     fn told(mut self, event: Event) -> Self {
-        self.doing = Doing::Action(self.attempt.next(event));
+        let action = self.attempt.next(event);
+        if matches!(action, Action::Answer(_)) {
+            self = Self::new(self.goal, self.kind, self.start, self.length, self.began_done);
+        }
+        self.doing = Doing::Action(action);
         self
     }
 
@@ -156,7 +159,7 @@ impl Process {
     }
 
     fn write(&mut self, world: &mut World, entry: Entry) -> Event {
-        self.wrote = Some(entry.clone());
+        self.wrote = world.bounds.without.map(|_| entry.clone());
         let skipped = match entry.record.phase {
             Phase::Reserved => world.lacks(Rule::Reservation),
             Phase::Committing { .. } => world.lacks(Rule::SealBeforePublishing),
@@ -170,12 +173,12 @@ impl Process {
         }
         world.done |= matches!(entry.record.phase, Phase::Done { .. });
         world.cancelled |= entry.record.phase == Phase::Cancelled;
-        world.journal.insert(entry.seq, entry.record);
+        world.journal.insert(entry.seq, entry.record.into());
         Event::Written
     }
 
     /// Any number of the body's bytes may arrive.
-    fn receive(self, world: &World, seq: u64, contents: &Contents, continues: bool) -> Vec<Step> {
+    fn receive(&self, world: &World, seq: u64, contents: &Contents, continues: bool) -> Vec<Step> {
         let mut all = Vec::new();
         for arriving in 0..=self.length - self.read {
             let whole = arriving == self.length - self.read;
@@ -189,7 +192,8 @@ impl Process {
                 let (writes, contents, gathered) = process.cut(world, draft, arriving);
                 process.gathered.extend(gathered);
                 process.doing = Doing::Streaming { writes, contents, end };
-                all.push((format!("{self:?}: {arriving} bytes arrive, {end:?}"), world.clone(), Some(process)));
+                let step = world.step(|| format!("{self:?}: {arriving} bytes arrive, {end:?}"));
+                all.push((step, world.clone(), Some(process)));
             }
         }
         all
@@ -222,17 +226,18 @@ impl Process {
         (writes, draft.finish(), gathered)
     }
 
-    fn stream(mut self, mut world: World, mut writes: Vec<Write>, contents: Contents, end: End) -> Step {
-        let step = format!("{self:?}");
-        if writes.is_empty() {
+    fn stream(&self, mut world: World, writes: &[Write], contents: &Contents, end: End) -> Step {
+        let step = world.step(|| format!("{self:?}"));
+        let mut process = self.clone();
+        let Some((write, rest)) = writes.split_first() else {
             if world.lacks(Rule::JournalBeforeAnswer) {
                 world.acknowledged = world.acknowledged.max(contents.offset);
             }
-            return (step, world, Some(self.told(Event::Received { contents, end })));
-        }
-        let refused = !land(&mut world, writes.remove(0));
-        self.doing = Doing::Streaming { writes, contents, end };
-        (step, world, (!refused).then_some(self))
+            return (step, world, Some(process.told(Event::Received { contents: contents.clone(), end })));
+        };
+        let refused = !land(&mut world, write.clone());
+        process.doing = Doing::Streaming { writes: rest.to_vec(), contents: contents.clone(), end };
+        (step, world, (!refused).then_some(process))
     }
 }
 
@@ -345,24 +350,5 @@ impl fmt::Debug for Process {
             Doing::Streaming { writes, .. } => format!("streams {:?}", writes.first()),
         };
         write!(f, "[{goal}] {doing}")
-    }
-}
-
-/// Any order will do, as long as it is one: processes are alike, so their order makes no state of its own.
-impl Ord for Process {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let key = |process: &Self| {
-            use std::hash::{DefaultHasher, Hash, Hasher};
-            let mut hasher = DefaultHasher::new();
-            process.hash(&mut hasher);
-            hasher.finish()
-        };
-        key(self).cmp(&key(other))
-    }
-}
-
-impl PartialOrd for Process {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
     }
 }

@@ -14,19 +14,19 @@ use pierhead::{
     store::{Limits, Part, Parts},
 };
 
-use super::process::Process;
+use super::{process::Process, shared::Shared};
 
 /// Clients send so many bytes at most.
-pub const CONTENT_LEN: u64 = 3;
+pub(super) const CONTENT_LEN: u64 = 3;
 
 /// A full part, on a store of equal parts.
 const PART_LEN: u64 = 2;
 
 /// What distinguishes bytes of one client from those of another at the same place.
-pub const KIND: u8 = 16;
+pub(super) const KIND: u8 = 16;
 
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Medium {
+pub(super) enum Medium {
     /// Numbered parts of equal size and tails, as in S3.
     EqualParts,
     /// Bytes at their offset in one file per segment, which a late writer may still hold open.
@@ -35,7 +35,7 @@ pub enum Medium {
 
 /// A rule of the protocol that can be left out.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Rule {
+pub(super) enum Rule {
     Reservation,
     CreateOnlyRecords,
     JournalBeforeAnswer,
@@ -49,7 +49,7 @@ pub enum Rule {
 }
 
 impl Rule {
-    pub const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Reservation,
         Self::CreateOnlyRecords,
         Self::JournalBeforeAnswer,
@@ -63,53 +63,81 @@ impl Rule {
     ];
 
     /// The smallest world in which its absence shows.
-    pub const fn shown_by(self) -> Bounds {
+    pub(super) const fn shown_by(self) -> Bounds {
         let world = Bounds::new(Medium::EqualParts, 2).crashes(0);
         let files = Bounds::new(Medium::Appended, 3).crashes(0);
+        let copied = Bounds { goals: Goals::AppendsAndPut, blob_len: 1, ..files.one_kind_of_bytes() };
         let bounds = match self {
             Self::JournalBeforeAnswer => Bounds::new(Medium::EqualParts, 1).one_kind_of_bytes(),
             Self::RangeCheck => world.one_kind_of_bytes(),
             Self::SealBeforePublishing => Bounds { attempts: 3, blob_len: 2, ..world.one_kind_of_bytes() },
             Self::LookAgainAfterWriting => Bounds { attempts: 3, ..world.one_kind_of_bytes() },
-            Self::OwnSegmentAfterTakeover | Self::CopyWhereWritersLinger => files,
+            Self::OwnSegmentAfterTakeover => Bounds { goals: Goals::Appends, ..files },
+            Self::CopyWhereWritersLinger => copied,
             Self::Reservation | Self::CreateOnlyRecords | Self::DataBeforeLink | Self::LastRecordStays => world,
         };
         Bounds { without: Some(self), ..bounds }
     }
 }
 
+/// What clients try.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) enum Goals {
+    All,
+    /// PATCH.
+    Appends,
+    /// PATCH, and PUT without a body.
+    AppendsAndPut,
+}
+
 /// How far the exploration goes.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct Bounds {
+pub(super) struct Bounds {
     pub medium: Medium,
     pub attempts: u8,
     pub crashes: u8,
     pub kinds: u8,
     /// The blob is the first so many bytes; clients may send all of [`CONTENT_LEN`].
     pub blob_len: u64,
+    pub goals: Goals,
     pub without: Option<Rule>,
+    /// Whether steps are put into words.
+    pub told: bool,
 }
 
 impl Bounds {
-    pub const fn new(medium: Medium, attempts: u8) -> Self {
-        Self { medium, attempts, crashes: 1, kinds: 2, blob_len: CONTENT_LEN, without: None }
+    pub(super) const fn new(medium: Medium, attempts: u8) -> Self {
+        Self {
+            medium,
+            attempts,
+            crashes: 1,
+            kinds: 2,
+            blob_len: CONTENT_LEN,
+            goals: Goals::All,
+            without: None,
+            told: false,
+        }
     }
 
-    pub const fn crashes(self, crashes: u8) -> Self {
+    pub(super) const fn crashes(self, crashes: u8) -> Self {
         Self { crashes, ..self }
     }
 
+    pub(super) const fn goals(self, goals: Goals) -> Self {
+        Self { goals, ..self }
+    }
+
     /// All clients send the same bytes.
-    pub const fn one_kind_of_bytes(self) -> Self {
+    pub(super) const fn one_kind_of_bytes(self) -> Self {
         Self { kinds: 1, ..self }
     }
 }
 
 /// Everything that can change.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct World {
+#[derive(Clone, Debug, Hash)]
+pub(super) struct World {
     pub bounds: Bounds,
-    pub journal: BTreeMap<u64, Record>,
+    pub journal: BTreeMap<u64, Shared<Record>>,
     /// Segments that were begun and not completed.
     pub begun: BTreeSet<u64>,
     /// Bytes of segments by slot: the part's number, or the byte's offset.
@@ -121,7 +149,8 @@ pub struct World {
     /// The segment whose file the blob's is.
     pub blob_shares: Option<u64>,
     pub linked: bool,
-    pub processes: Vec<Process>,
+    /// In the order of their hashes: processes are alike, so their order makes no state of its own.
+    pub processes: Vec<Shared<Process>>,
     pub crashes: u8,
     pub started: u8,
     /// What clients were told.
@@ -135,14 +164,14 @@ pub struct World {
 }
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct Object {
+pub(super) struct Object {
     pub bytes: Vec<u8>,
     /// A late writer's bytes still land in it.
     pub live: bool,
 }
 
 impl World {
-    pub const fn new(bounds: Bounds) -> Self {
+    pub(super) const fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
             journal: BTreeMap::new(),
@@ -164,11 +193,16 @@ impl World {
         }
     }
 
-    pub fn lacks(&self, rule: Rule) -> bool {
+    pub(super) fn lacks(&self, rule: Rule) -> bool {
         self.bounds.without == Some(rule)
     }
 
-    pub fn limits(&self) -> Limits {
+    /// A step in words, where they are wanted.
+    pub(super) fn step(&self, words: impl FnOnce() -> String) -> String {
+        if self.bounds.told { words() } else { String::new() }
+    }
+
+    pub(super) fn limits(&self) -> Limits {
         let parts = match self.bounds.medium {
             Medium::EqualParts => Parts::Equal { size: PART_LEN },
             Medium::Appended => Parts::Appended,
@@ -177,7 +211,7 @@ impl World {
     }
 
     /// Every state that one step of anybody leads to.
-    pub fn successors(&self) -> Vec<(String, Self)> {
+    pub(super) fn successors(&self) -> Vec<(String, Self)> {
         let mut all = Vec::new();
         self.start_attempts(&mut all);
         for at in 0..self.processes.len() {
@@ -185,12 +219,12 @@ impl World {
                 let mut next = self.clone();
                 let gone = next.processes.remove(at);
                 next.crashes += 1;
-                all.push((format!("{gone:?} crashes"), next));
+                all.push((self.step(|| format!("{:?} crashes", *gone)), next));
             }
             let mut rest = self.clone();
             let process = rest.processes.remove(at);
             for (step, mut next, process) in process.steps(&rest) {
-                next.processes.extend(process);
+                next.processes.extend(process.map(Shared::from));
                 next.processes.sort();
                 all.push((step, next));
             }
@@ -212,13 +246,18 @@ impl World {
             goals.push((Goal::Complete { digest: self.right_digest(), last: Some(start) }, start, last));
             goals.extend(BTreeSet::from([1, rest]).into_iter().map(|length| (Goal::Append { start }, start, length)));
         }
+        goals.retain(|(goal, ..)| match self.bounds.goals {
+            Goals::All => true,
+            Goals::Appends => matches!(goal, Goal::Append { .. }),
+            Goals::AppendsAndPut => matches!(goal, Goal::Append { .. } | Goal::Complete { last: None, .. }),
+        });
         for (goal, start, length) in goals {
             for kind in 0..if length > 0 { self.bounds.kinds } else { 1 } {
                 let mut next = self.clone();
                 next.started += 1;
                 let process = Process::new(goal.clone(), kind, start, length, self.done);
-                let step = format!("a client starts {process:?}");
-                next.processes.push(process);
+                let step = self.step(|| format!("a client starts {process:?}"));
+                next.processes.push(process.into());
                 next.processes.sort();
                 all.push((step, next));
             }
@@ -234,12 +273,12 @@ impl World {
         Hasher::digest(Algorithm::Sha256, &self.right_content())
     }
 
-    pub fn highest(&self) -> Option<(u64, &Record)> {
-        self.journal.last_key_value().map(|(seq, record)| (*seq, record))
+    pub(super) fn highest(&self) -> Option<(u64, &Record)> {
+        self.journal.last_key_value().map(|(seq, record)| (*seq, &**record))
     }
 
     /// A client hears an answer.
-    pub fn hear(&mut self, answer: &Answer, goal: &Goal, start: u64, began_done: bool) {
+    pub(super) fn hear(&mut self, answer: &Answer, goal: &Goal, start: u64, began_done: bool) {
         match answer {
             Answer::Appended { offset } => {
                 let places = (start..*offset).fold(0, |places, place| places | 1 << place);
@@ -262,7 +301,7 @@ impl World {
     }
 
     /// What may never be seen, in any state.
-    pub fn broken_promise(&self) -> Option<String> {
+    pub(super) fn broken_promise(&self) -> Option<String> {
         if let Some(lie) = self.lie {
             return Some(lie.to_owned());
         }
@@ -296,7 +335,7 @@ impl World {
     }
 
     /// The bytes that these contents name, as far as they are there.
-    pub fn stored(&self, contents: &Contents) -> Option<Vec<u8>> {
+    pub(super) fn stored(&self, contents: &Contents) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
         for segment in &contents.segments {
             match self.objects.get(&segment.number) {
@@ -310,12 +349,12 @@ impl World {
         Some(bytes)
     }
 
-    pub fn tail(&self, tail: Tail) -> Option<&Vec<u8>> {
+    pub(super) fn tail(&self, tail: Tail) -> Option<&Vec<u8>> {
         self.tails.get(&(tail.seq, tail.number)).filter(|bytes| bytes.len() as u64 == tail.length)
     }
 
     /// What completing a segment with these parts would make.
-    pub fn segment_bytes(&self, segment: u64, parts: &[Part]) -> Option<Vec<u8>> {
+    pub(super) fn segment_bytes(&self, segment: u64, parts: &[Part]) -> Option<Vec<u8>> {
         let slots: Vec<u64> = match self.bounds.medium {
             Medium::EqualParts => parts.iter().map(|part| u64::from(part.number)).collect(),
             Medium::Appended => (0..parts.iter().map(|part| part.length).sum()).collect(),
