@@ -31,18 +31,18 @@ use time::OffsetDateTime;
 
 const NOW: i64 = 1_750_000_000;
 const REALM: &str = "https://gitlab.example/jwt/auth";
-const SERVICE: &str = "container_registry";
-const ISSUER: &str = "gitlab-issuer";
+pub(crate) const SERVICE: &str = "container_registry";
+pub(crate) const ISSUER: &str = "gitlab-issuer";
 
 /// A key pair that signs tokens.
-struct Signer {
-    pair: KeyPair,
-    key: EncodingKey,
-    algorithm: Algorithm,
+pub(crate) struct Signer {
+    pub(crate) pair: KeyPair,
+    pub(crate) key: EncodingKey,
+    pub(crate) algorithm: Algorithm,
 }
 
 impl Signer {
-    fn new(algorithm: Algorithm) -> Self {
+    pub(crate) fn new(algorithm: Algorithm) -> Self {
         let pair = match algorithm {
             Algorithm::ES256 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256),
             Algorithm::ES384 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384),
@@ -52,7 +52,7 @@ impl Signer {
         Self::with_pair(pair.unwrap(), algorithm)
     }
 
-    fn with_pair(pair: KeyPair, algorithm: Algorithm) -> Self {
+    pub(crate) fn with_pair(pair: KeyPair, algorithm: Algorithm) -> Self {
         let pem = pair.serialize_pem();
         let key = match algorithm {
             Algorithm::ES256 | Algorithm::ES384 => EncodingKey::from_ec_pem(pem.as_bytes()),
@@ -63,7 +63,7 @@ impl Signer {
     }
 
     /// Computed here a second time, from the definition.
-    fn libtrust_id(&self) -> String {
+    pub(crate) fn libtrust_id(&self) -> String {
         let hash = Sha256::digest(self.pair.subject_public_key_info());
         let bit = |at: usize| hash[at / 8] >> (7 - at % 8) & 1;
         let digit = |at: usize| {
@@ -74,21 +74,21 @@ impl Signer {
         groups.join(":")
     }
 
-    fn sign(&self, header: &Value, claims: &Value) -> String {
+    pub(crate) fn sign(&self, header: &Value, claims: &Value) -> String {
         self.sign_raw(&header.to_string(), &claims.to_string())
     }
 
-    fn sign_raw(&self, header: &str, claims: &str) -> String {
+    pub(crate) fn sign_raw(&self, header: &str, claims: &str) -> String {
         let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
         let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &self.key, self.algorithm).unwrap();
         format!("{message}.{signature}")
     }
 
-    fn header(&self) -> Value {
+    pub(crate) fn header(&self) -> Value {
         json!({"typ": "JWT", "alg": format!("{:?}", self.algorithm), "kid": self.libtrust_id()})
     }
 
-    fn token(&self, claims: &Value) -> String {
+    pub(crate) fn token(&self, claims: &Value) -> String {
         self.sign(&self.header(), claims)
     }
 }

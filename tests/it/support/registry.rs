@@ -137,7 +137,8 @@ impl Drop for Registry {
     }
 }
 
-fn spawn(program: &Program, directory: &Path, address: SocketAddr) -> Process {
+/// Starts `program` on the `config.yml` in `directory` and waits until it accepts; its output goes to `log` there.
+pub(crate) fn spawn(program: &Program, directory: &Path, address: SocketAddr) -> Process {
     let mut command = Command::new(&program.path);
     command.arg("serve").arg(directory.join("config.yml")).current_dir(directory);
     // A REGISTRY_* variable of the developer's shell would change the configuration.
