@@ -12,11 +12,14 @@ use tokio_rustls::client::TlsStream;
 
 pub(super) type Stream = TlsStream<TcpStream>;
 
+/// Names and values.
+pub(super) type Headers<'a> = &'a [(&'a str, &'a str)];
+
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A head with `Host`, and `Content-Length` where there is a body.
-pub(super) fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+pub(super) fn request(method: &str, target: &str, headers: Headers<'_>, body: &[u8]) -> Vec<u8> {
     let mut head = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n");
     for (name, value) in headers {
         write!(head, "{name}: {value}\r\n").unwrap();

@@ -104,11 +104,11 @@ impl Connection {
                     batch.clear();
                 }
             }
-            match self.writer.write_all(&batch).await.is_ok() && self.writer.flush().await.is_ok() {
-                // What is wrong with the last frames shows only now.
-                true => tokio::time::sleep(Duration::from_secs(1)).await,
-                false => return Outcome::Ended,
+            if self.writer.write_all(&batch).await.is_err() || self.writer.flush().await.is_err() {
+                return Outcome::Ended;
             }
+            // What is wrong with the last frames shows only now.
+            tokio::time::sleep(Duration::from_secs(1)).await;
             Outcome::Borne
         };
         let read = async {

@@ -5,7 +5,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::{
     hostile::{
-        client::{answer, request},
+        client::{Headers, answer, request},
         target::{IMAGE, Target, image},
     },
     support::digest,
@@ -74,7 +74,7 @@ async fn refused() {
     let config = digest::of(b"{}");
     let good = good.to_string();
     let by_digest = format!("/v2/hostile/manifests/{missing}");
-    let rows: &[(&str, &str, &[(&str, &str)], String, u16, &str)] = &[
+    let rows: &[(&str, &str, Headers<'_>, String, u16, &str)] = &[
         // 400, as CNCF Distribution answers; the specification's table has 404.
         (
             "a blob that is missing",
@@ -140,7 +140,7 @@ async fn ten_gibibytes() {
     let stream = target.connect("http/1.1").await;
     let (mut reader, mut writer) = tokio::io::split(stream);
     let head = target.request("PUT", TAG, &[("Transfer-Encoding", "chunked")], b"");
-    let chunk = [b"10000\r\n".as_slice(), &[b' '; 64 << 10], b"\r\n"].concat();
+    let chunk = [b"10000\r\n".as_slice(), &vec![b' '; 64 << 10], b"\r\n"].concat();
     let write = async {
         writer.write_all(&head).await.unwrap();
         for _ in 0..(10_u64 << 30 >> 16) {

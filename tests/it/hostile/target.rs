@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::{
-    hostile::client::{Answer, Stream, exchange, request},
+    hostile::client::{Answer, Headers, Stream, exchange, request},
     support::{
         certificate::{Certificate, write_private},
         digest,
@@ -108,12 +108,12 @@ impl Target {
     }
 
     /// A well-formed request with the token for everything.
-    pub(super) async fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub(super) async fn ask(&self, method: &str, target: &str, headers: Headers<'_>, body: &[u8]) -> Answer {
         self.say(&self.request(method, target, headers, body)).await
     }
 
     /// The bytes of such a request.
-    pub(super) fn request(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    pub(super) fn request(&self, method: &str, target: &str, headers: Headers<'_>, body: &[u8]) -> Vec<u8> {
         let bearer = format!("Bearer {}", self.token);
         request(method, target, &[headers, &[("Authorization", &bearer)]].concat(), body)
     }

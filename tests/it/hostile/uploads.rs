@@ -4,7 +4,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::{
     hostile::{
-        client::{Answer, answer},
+        client::{Answer, Headers, answer},
         target::Target,
     },
     support::digest,
@@ -37,7 +37,7 @@ async fn put(target: &Target, location: &str, digest: &str, body: &[u8]) -> Answ
 #[tokio::test]
 async fn chunks_that_do_not_fit() {
     let target = Target::start("edge:\n  uploads:\n    blob_size_max: 1MiB\n").await;
-    let rows: &[(&str, &[(&str, &str)], &[u8], u16, &str)] = &[
+    let rows: &[(&str, Headers<'_>, &[u8], u16, &str)] = &[
         ("a gap", &[("Content-Range", "5-8")], b"efgh", 416, "RANGE_INVALID"),
         ("an overlap", &[("Content-Range", "3-6")], b"efgh", 416, "RANGE_INVALID"),
         ("another length", &[("Content-Range", "4-9")], b"efgh", 400, "SIZE_INVALID"),
@@ -191,8 +191,8 @@ async fn uploads_by_the_thousand() {
     for _ in 0..4 {
         let location = upload(&target).await;
         let mut stream = target.connect("http/1.1").await;
-        let head = target.request("PATCH", &location, &[("Content-Length", "1000")], b"efgh");
-        stream.write_all(&head).await.unwrap();
+        let begun = target.request("PATCH", &location, &[("Content-Length", "1000")], b"efgh");
+        stream.write_all(&begun).await.unwrap();
         stream.flush().await.unwrap();
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         held.push(stream);
