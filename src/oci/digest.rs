@@ -133,24 +133,24 @@ pub enum InvalidDigest {
 mod tests {
     use super::*;
 
-    fn check(text: &str, expected: Result<(), InvalidDigest>) {
+    fn check(text: &str, expected: &Result<(), InvalidDigest>) {
         let parsed = text.parse::<Digest>();
         if let Ok(digest) = &parsed {
             assert_eq!(digest.to_string(), text);
         }
-        assert_eq!(parsed.map(drop), expected, "{text}");
+        assert_eq!(&parsed.map(drop), expected, "{text}");
     }
 
     #[test]
     fn grammar() {
         let zeros = "0".repeat(64);
-        check(&format!("sha256:{zeros}"), Ok(()));
-        check(&format!("sha512:{zeros}{zeros}"), Ok(()));
-        check(&zeros, Err(InvalidDigest::MissingColon));
-        check(&format!("md5:{zeros}"), Err(InvalidDigest::UnsupportedAlgorithm));
-        check(&format!("SHA256:{zeros}"), Err(InvalidDigest::UnsupportedAlgorithm));
-        check(&format!("sha256:{}", "A".repeat(64)), Err(InvalidDigest::NotLowerHex));
-        check(&format!("sha256:../../{}", "0".repeat(58)), Err(InvalidDigest::NotLowerHex));
-        check("sha256:00", Err(InvalidDigest::WrongLength { algorithm: Algorithm::Sha256, expected: 64, found: 2 }));
+        check(&format!("sha256:{zeros}"), &Ok(()));
+        check(&format!("sha512:{zeros}{zeros}"), &Ok(()));
+        check(&zeros, &Err(InvalidDigest::MissingColon));
+        check(&format!("md5:{zeros}"), &Err(InvalidDigest::UnsupportedAlgorithm));
+        check(&format!("SHA256:{zeros}"), &Err(InvalidDigest::UnsupportedAlgorithm));
+        check(&format!("sha256:{}", "A".repeat(64)), &Err(InvalidDigest::NotLowerHex));
+        check(&format!("sha256:../../{}", "0".repeat(58)), &Err(InvalidDigest::NotLowerHex));
+        check("sha256:00", &Err(InvalidDigest::WrongLength { algorithm: Algorithm::Sha256, expected: 64, found: 2 }));
     }
 }

@@ -109,7 +109,7 @@ mod tests {
         let mut hasher = Hasher::new(Algorithm::Sha256);
         hasher.update(b"abc");
         let state = hasher.to_state();
-        let hex: String = state.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = state.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
         let words = "67e6096a85ae67bb72f36e3c3af54fa57f520e518c68059babd9831f19cde05b";
         let length = "0000000000000000";
         let block = format!("03616263{}", "00".repeat(60));

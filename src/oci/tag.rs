@@ -57,20 +57,20 @@ pub enum InvalidTag {
 mod tests {
     use super::*;
 
-    fn check(text: &str, expected: Result<(), InvalidTag>) {
-        assert_eq!(text.parse::<Tag>().map(|tag| assert_eq!(tag.to_string(), text)), expected, "{text}");
+    fn check(text: &str, expected: &Result<(), InvalidTag>) {
+        assert_eq!(&text.parse::<Tag>().map(|tag| assert_eq!(tag.to_string(), text)), expected, "{text}");
     }
 
     #[test]
     fn grammar() {
-        check("latest", Ok(()));
-        check("_1.0-RC", Ok(()));
-        check(&"a".repeat(128), Ok(()));
-        check("", Err(InvalidTag::Empty));
-        check(&"a".repeat(129), Err(InvalidTag::TooLong { found: 129 }));
-        check(".hidden", Err(InvalidTag::FirstCharacter));
-        check("-x", Err(InvalidTag::FirstCharacter));
-        check("a/b", Err(InvalidTag::Character));
-        check("ä", Err(InvalidTag::FirstCharacter));
+        check("latest", &Ok(()));
+        check("_1.0-RC", &Ok(()));
+        check(&"a".repeat(128), &Ok(()));
+        check("", &Err(InvalidTag::Empty));
+        check(&"a".repeat(129), &Err(InvalidTag::TooLong { found: 129 }));
+        check(".hidden", &Err(InvalidTag::FirstCharacter));
+        check("-x", &Err(InvalidTag::FirstCharacter));
+        check("a/b", &Err(InvalidTag::Character));
+        check("ä", &Err(InvalidTag::FirstCharacter));
     }
 }

@@ -109,8 +109,9 @@ fn serve() -> Serving {
     let (main, debug, root) = (free_address(), free_address(), directory.path().join("store"));
     let config = directory.path().join("config.yml");
     let text = format!(
-        "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {root:?}}}}}\nauth: {{none: {{}}}}\n\
-         http:\n  addr: {main}\n  secret: {SECRET}\n  debug: {{addr: {debug}, prometheus: {{enabled: true}}}}\n"
+        "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {root}}}}}\nauth: {{none: {{}}}}\n\
+         http:\n  addr: {main}\n  secret: {SECRET}\n  debug: {{addr: {debug}, prometheus: {{enabled: true}}}}\n",
+        root = root.display(),
     );
     fs::write(&config, text).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_pierhead"));
