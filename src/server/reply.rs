@@ -1,4 +1,4 @@
-//! From [`api::Reply`] to the wire: the head, then the body chunk by chunk, then the decision about the connection.
+//! From `api::Reply` to the wire: the head, then the body chunk by chunk, then the decision about the connection.
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::BoxStream};

@@ -1,7 +1,7 @@
 //! Uploads of one repository: bytes on their way to becoming a blob, on any replica.
 //!
 //! Starting one stores nothing: its whole state is the signed hint in its Location ([`state`]). From the first byte on
-//! the truth is its journal ([`journal`]), which the machines of [`crate::registry::session`] read and write; `drive`
+//! the truth is its journal (`journal`), which the machines of [`crate::registry::session`] read and write; `drive`
 //! runs them, `receive` streams bodies into parts, `publish` makes the blob. A body whose digest is known before its
 //! first byte skips all that and goes straight to its final key (`direct`). What nobody finished is found by
 //! [`purge`].
