@@ -18,6 +18,7 @@ pub mod error;
 pub mod faulty;
 pub mod filesystem;
 pub mod key;
+pub mod locate;
 pub mod memory;
 pub mod metered;
 
