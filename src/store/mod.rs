@@ -21,6 +21,7 @@ pub mod key;
 pub mod locate;
 pub mod memory;
 pub mod metered;
+pub mod s3;
 
 use crate::store::{error::Error, key::Key};
 

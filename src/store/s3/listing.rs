@@ -1,0 +1,203 @@
+//! Names in order, in pages.
+//!
+//! S3 orders whole keys. Among the children of a prefix that is nearly the order of their names, but a folded child is
+//! ordered by its name with a slash: `1-rc/` and `1.0/` come before `1/`, since `-` and `.` are smaller than a slash.
+//! A page must be ordered by names all the same, and hold every name up to its last. So whoever ends a page at
+//! `1.0-rc/` must know whether `1/` and `1.0/` are still to come: they are asked for by name, and there are never more
+//! of them than such characters in that one name.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use http::{Method, Request};
+use object_store::client::HttpRequestBody;
+
+use crate::store::{
+    Depth, Entry, Listing, Meta, Multipart, Page, Pending, Result,
+    error::Operation,
+    key::Key,
+    s3::{
+        S3,
+        failure::{Failure, Trouble},
+        wire::beginning,
+        xml::{self, Objects, Uploads},
+    },
+};
+
+/// Most names that S3 gives at once.
+const PAGE_MAX: usize = 1000;
+
+/// Largest answer to a listing, in bytes: a thousand keys of a kilobyte, escaped.
+const BODY_MAX: usize = 8 << 20;
+
+/// Names asked for at once that a page may have passed over.
+const LOOKUPS: usize = 8;
+
+impl S3 {
+    pub(super) async fn page(&self, listing: &Listing) -> Result<Page> {
+        let mut entries = BTreeMap::new();
+        let mut after = listing.after.clone();
+        loop {
+            let (objects, last) = self.some(listing, after.as_deref(), listing.limit - entries.len()).await?;
+            let more = objects.is_truncated && last.is_some();
+            self.collect(listing, &objects, &mut entries);
+            if !more {
+                return Ok(Page { entries: entries.into_values().collect(), more: false });
+            }
+            if let Some(last) = &last {
+                self.add_passed_over(listing, last, &mut entries).await?;
+            }
+            // Foreign objects without a name of ours can fill whole pages of the store's.
+            if entries.len() >= listing.limit {
+                let entries: Vec<Entry> = entries.into_values().take(listing.limit).collect();
+                return Ok(Page { entries, more: true });
+            }
+            after = last;
+        }
+    }
+
+    /// One page of the store's, and the last relative name in it.
+    async fn some(&self, listing: &Listing, after: Option<&str>, limit: usize) -> Result<(Objects, Option<String>)> {
+        let prefix = self.prefix(&listing.prefix);
+        let start = after.map(|after| format!("{prefix}{after}"));
+        let limit = limit.clamp(1, PAGE_MAX).to_string();
+        let mut query = vec![("list-type", "2"), ("encoding-type", "url"), ("max-keys", limit.as_str())];
+        query.push(("prefix", &prefix));
+        if listing.depth == Depth::Children {
+            query.push(("delimiter", "/"));
+        }
+        if let Some(start) = &start {
+            query.push(("start-after", start));
+        }
+        let objects: Objects = self.ask(&self.bucket.bucket(&query), Operation::List, &listing.prefix).await?;
+        let last = {
+            let keys = objects.contents.iter().map(|content| objects.name(&content.key));
+            let folded = objects.common_prefixes.iter().map(|folded| objects.name(&folded.prefix));
+            let last = keys.chain(folded).max();
+            last.and_then(|last| last.strip_prefix(&prefix).map(str::to_owned))
+        };
+        Ok((objects, last))
+    }
+
+    /// Takes what has a name of ours. Whoever copies directories into buckets leaves empty objects whose keys end in a
+    /// slash, and keys may have empty segments: those are nothing.
+    fn collect(&self, listing: &Listing, objects: &Objects, entries: &mut BTreeMap<String, Entry>) {
+        let prefix = self.prefix(&listing.prefix);
+        let wanted = |name: &str| {
+            listing.prefix.join(name).is_ok() && listing.after.as_deref().is_none_or(|after| name > after)
+        };
+        for folded in &objects.common_prefixes {
+            let full = objects.name(&folded.prefix);
+            let name = full.strip_prefix(&prefix).and_then(|name| name.strip_suffix('/'));
+            if let Some(name) = name.filter(|name| wanted(name)) {
+                entries.insert(name.to_owned(), Entry::Prefix { name: name.to_owned() });
+            }
+        }
+        for content in &objects.contents {
+            let full = objects.name(&content.key);
+            if let Some(name) = full.strip_prefix(&prefix).filter(|name| wanted(name)) {
+                let meta = Meta { size: content.size, modified: content.modified() };
+                entries.insert(name.to_owned(), Entry::Object { name: name.to_owned(), meta });
+            }
+        }
+    }
+
+    /// Adds the folded children whose names come before `last` although their keys come after it.
+    async fn add_passed_over(
+        &self,
+        listing: &Listing,
+        last: &str,
+        entries: &mut BTreeMap<String, Entry>,
+    ) -> Result<()> {
+        if listing.depth == Depth::All {
+            return Ok(());
+        }
+        let name = last.strip_suffix('/').unwrap_or(last);
+        let passed = passed_over(name).filter(|name| !entries.contains_key(*name));
+        let passed = passed.filter(|name| listing.after.as_deref().is_none_or(|after| *name > after));
+        let lookups = passed.map(|name| async move { Ok((name, self.holds(&listing.prefix, name).await?)) });
+        let lookups: Vec<_> = lookups.collect();
+        let found: Vec<(&str, bool)> = stream::iter(lookups).buffered(LOOKUPS).try_collect().await?;
+        for (name, _) in found.into_iter().filter(|(_, holds)| *holds) {
+            entries.insert(name.to_owned(), Entry::Prefix { name: name.to_owned() });
+        }
+        Ok(())
+    }
+
+    /// Whether anything lies below a child.
+    async fn holds(&self, prefix: &Key, name: &str) -> Result<bool> {
+        let Ok(child) = prefix.join(name) else { return Ok(false) };
+        let below = self.prefix(&child);
+        let query = [("list-type", "2"), ("encoding-type", "url"), ("max-keys", "1"), ("prefix", below.as_str())];
+        let objects: Objects = self.ask(&self.bucket.bucket(&query), Operation::List, prefix).await?;
+        Ok(!objects.contents.is_empty())
+    }
+
+    pub(super) async fn unfinished(&self, prefix: &Key) -> Result<Vec<Pending>> {
+        let full = self.prefix(prefix);
+        let (mut found, mut markers) = (Vec::new(), None::<(String, String)>);
+        loop {
+            let mut query = vec![("uploads", ""), ("encoding-type", "url"), ("prefix", full.as_str())];
+            if let Some((key, id)) = &markers {
+                query.extend([("key-marker", key.as_str()), ("upload-id-marker", id.as_str())]);
+            }
+            let page: Uploads = self.ask(&self.bucket.bucket(&query), Operation::Pending, prefix).await?;
+            for upload in &page.uploads {
+                let full = page.name(&upload.key);
+                let key = self.bucket.relative(&full).and_then(|key| key.parse::<Key>().ok());
+                // A store may take a prefix for a hint only.
+                let Some(key) = key.filter(|_| full.starts_with(self.prefix(prefix).as_str())) else { continue };
+                let upload_of = Multipart { key, id: upload.upload_id.clone() };
+                found.push(Pending { upload: upload_of, started: upload.initiated() });
+            }
+            let next = page.next_key_marker.as_deref().map(|key| page.name(key).into_owned());
+            let next = next.map(|key| (key, page.next_upload_id_marker.clone().unwrap_or_default()));
+            if !page.is_truncated || next.is_none() || next == markers {
+                return Ok(found);
+            }
+            markers = next;
+        }
+    }
+
+    /// What full keys below a key begin with.
+    fn prefix(&self, key: &Key) -> String {
+        format!("{}/", self.bucket.full(key))
+    }
+
+    /// An answer in XML to a GET.
+    pub(super) async fn ask<T: serde::de::DeserializeOwned>(
+        &self,
+        address: &str,
+        operation: Operation,
+        key: &Key,
+    ) -> Result<T> {
+        let failed = |trouble| Failure { method: Method::GET, trouble }.into_error(operation, key);
+        let request = Request::get(address).body(HttpRequestBody::from(Bytes::new()));
+        let request = request.map_err(|error| failed(Trouble::Nonsense(error.to_string())))?;
+        let answer = self.transport.send(request).await.map_err(|failure| failure.into_error(operation, key))?;
+        let body = beginning(answer.into_body(), BODY_MAX).await;
+        let body = body.map_err(|error| failed(Trouble::Transport(error.to_string())))?;
+        xml::read(&body).map_err(|error| failed(Trouble::Nonsense(error)))
+    }
+}
+
+/// The beginnings of a name that come before it, and with a slash behind them after it.
+fn passed_over(name: &str) -> impl Iterator<Item = &str> {
+    name.char_indices().skip(1).filter(|(_, letter)| *letter < '/').map(|(at, _)| &name[..at])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_a_page_passes_over() {
+        let check = |name, expected: &[&str]| assert_eq!(passed_over(name).collect::<Vec<_>>(), expected, "{name}");
+        check("latest", &[]);
+        check("1", &[]);
+        check("1-rc", &["1"]);
+        check("v1.0.0-rc.1", &["v1", "v1.0", "v1.0.0", "v1.0.0-rc"]);
+        check("-x", &[]);
+    }
+}
