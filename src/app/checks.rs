@@ -16,11 +16,11 @@ use crate::{
         probe::{
             Probe,
             http::{HttpProbe, Transport},
-            trust::Trust,
         },
     },
     registry::layout::Layout,
     store::{Depth, Listing, Store},
+    tls::trust,
 };
 
 /// A storage that does not answer is as bad as one that fails: a dead network file system answers nothing.
@@ -59,7 +59,7 @@ pub(super) fn verify(health: &Health) -> Result<()> {
 fn http_probe(health: &Health, check: &HttpCheck) -> Result<HttpProbe> {
     let transport = match check.uri.scheme_str() {
         Some("http") => Transport::Plain,
-        Some("https") => Transport::Tls(Trust::load(&health.authorities).context("health.http")?),
+        Some("https") => Transport::Tls(trust::authorities(&health.authorities).context("health.http")?),
         _ => bail!("health.http: {}: neither http nor https", check.uri),
     };
     Ok(HttpProbe {

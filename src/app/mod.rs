@@ -18,7 +18,7 @@ use crate::{
     api::{self, gateway::Gateway},
     auth::authority::Authority,
     clock::{Clock, SystemClock},
-    config::{Config, Loaded, http::Listen},
+    config::{Config, Loaded, http::Listen, storage::Driver},
     health::Health,
     registry::{Registry, format::Signing},
     secret::Secret,
@@ -31,6 +31,7 @@ use crate::{
     telemetry::{metrics::Metrics, writer::Writer},
 };
 
+mod bucket;
 mod checks;
 mod identity;
 mod observe;
@@ -66,6 +67,9 @@ pub fn check(config: &Config) -> Result<Vec<String>> {
     policy::api(config)?;
     policy::registry(config, Signing::Shared)?;
     checks::verify(&config.health)?;
+    if let Driver::S3(s3) = &config.storage.driver {
+        storage::bucket(config, s3, &clock)?;
+    }
     let mut notices = identity::check(config, clock.as_ref())?;
     notices.extend(trust::check(&config.auth, &clock)?);
     Ok(notices)
@@ -114,7 +118,8 @@ impl App {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = Arc::new(Metrics::new().context("the metrics cannot be set up")?);
         let health = Health::default();
-        let storage = storage::open(&config.storage, &clock, &metrics)?;
+        let opened = storage::open(config, &clock, &metrics).await?;
+        let storage = opened.store;
         let registry = Arc::new(open_registry(config, &storage, &clock).await?);
         let authority = Arc::new(trust::authority(&config.auth, &clock)?);
         let identity = identity::load(config, clock.as_ref())?;

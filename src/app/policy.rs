@@ -11,7 +11,7 @@ use crate::{
     config::{
         Config,
         edge::Limits,
-        storage::{Cache, Purging},
+        storage::{Cache, Driver, Purging},
         validation::{Platforms, Validation as Configured},
     },
     oci::descriptor::Platform,
@@ -59,8 +59,11 @@ pub(super) fn api(config: &Config) -> Result<api::settings::Settings> {
         },
         catalog_max: size(config.catalog.entries_max),
         tags_max: config.tags.page_max.map_or(TAGS_MAX_DEFAULT, size),
-        // Files take chunks of any size.
-        chunk_size_min: None,
+        // Files take chunks of any size; of a bucket a chunk below a part costs two writes more.
+        chunk_size_min: match &config.storage.driver {
+            Driver::S3(s3) => Some(s3.part_size),
+            Driver::Filesystem { .. } | Driver::Memory => None,
+        },
         token_grace: config.edge.uploads.token_grace,
     })
 }

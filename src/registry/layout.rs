@@ -15,7 +15,7 @@
 //!     _manifests/referrers/<alg>/<hex>/<alg>/<hex>              ours: subject, then the manifest that names it
 //!     _uploads/<uuid>/startedat
 //!     _uploads/<uuid>/{journal,segments,tail}/...               ours
-//!   _pierhead/{format,secret}                                   ours
+//!   _pierhead/{format,secret,probe}                             ours
 //! ```
 //!
 //! The longest key has about 600 bytes: names have at most 255, tags 128, digests 128 digits.
@@ -180,6 +180,12 @@ impl Layout {
     #[must_use]
     pub fn secret(&self) -> Key {
         key(format_args!("_pierhead/secret"))
+    }
+
+    /// Where it is tried at the start what the store can do; nothing stays there.
+    #[must_use]
+    pub fn probe(&self, id: &Uuid) -> Key {
+        key(format_args!("_pierhead/probe/{id}"))
     }
 
     /// Stands where GitLab's metadata database holds the tags, so that the tree alone tells only half the truth.

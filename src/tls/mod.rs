@@ -3,7 +3,8 @@
 //! `pem` reads and judges a pair of files, `development` makes a pair where none is configured, `Certificates` holds
 //! the pairs by name and is swapped as a whole while connections run, and [`server_config`] turns [`Settings`] into
 //! the configuration that the accept loop hands to each handshake. Resumption tickets are sealed with keys that rotate
-//! and live in this process's memory only; early data (0-RTT) is never accepted.
+//! and live in this process's memory only; early data (0-RTT) is never accepted. `trust` is the other side: whom we
+//! believe when we are the client.
 //!
 //! This module never reads the configuration file, never listens and never decides when to load again.
 
@@ -11,6 +12,7 @@ pub mod certificates;
 pub mod client;
 pub mod development;
 pub mod pem;
+pub mod trust;
 
 mod suites;
 

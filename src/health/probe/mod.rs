@@ -1,7 +1,6 @@
 //! One look at one thing.
 
 pub mod http;
-pub mod trust;
 
 use std::{fmt, future::Future, path::PathBuf, pin::Pin, time::Duration};
 

@@ -5,7 +5,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::store::{
     key::Key,
-    s3::settings::{Addressing, Endpoint, Scheme, Settings, Variant},
+    s3::settings::{Addressing, Settings},
 };
 
 /// What AWS leaves as it is in a query (RFC 3986, "unreserved").
@@ -33,7 +33,7 @@ pub(super) struct Bucket {
 
 impl Bucket {
     pub(super) fn new(settings: &Settings) -> Result<Self, Unusable> {
-        let (scheme, host) = origin(settings)?;
+        let (scheme, host) = parts(&settings.endpoint)?;
         let address = base(&scheme, &host, settings);
         let public = match &settings.presigning.endpoint {
             None => address.clone(),
@@ -103,32 +103,6 @@ impl std::fmt::Display for Query<'_> {
     }
 }
 
-fn origin(settings: &Settings) -> Result<(String, String), Unusable> {
-    match &settings.endpoint {
-        Endpoint::Custom(uri) => parts(uri),
-        Endpoint::Amazon { scheme, variant } => {
-            let scheme = match scheme {
-                Scheme::Http => "http",
-                Scheme::Https => "https",
-            };
-            Ok((scheme.to_owned(), amazon(*variant, &settings.region)))
-        }
-    }
-}
-
-/// "Amazon S3 endpoints and quotas" in the AWS General Reference.
-fn amazon(variant: Variant, region: &str) -> String {
-    let suffix = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-    match variant {
-        Variant::Standard => format!("s3.{region}.{suffix}"),
-        Variant::DualStack => format!("s3.dualstack.{region}.{suffix}"),
-        Variant::Accelerate => format!("s3-accelerate.{suffix}"),
-        Variant::AccelerateDualStack => format!("s3-accelerate.dualstack.{suffix}"),
-        Variant::Fips => format!("s3-fips.{region}.{suffix}"),
-        Variant::FipsDualStack => format!("s3-fips.dualstack.{region}.{suffix}"),
-    }
-}
-
 /// Scheme and host; a port that the scheme implies is left out, as a `Host` header has it.
 fn parts(uri: &Uri) -> Result<(String, String), Unusable> {
     let unusable = || Unusable { what: uri.to_string() };
@@ -146,5 +120,32 @@ fn base(scheme: &str, host: &str, settings: &Settings) -> String {
     match settings.addressing {
         Addressing::Path => format!("{scheme}://{host}/{}", settings.bucket),
         Addressing::VirtualHost => format!("{scheme}://{}.{host}", settings.bucket),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn implied_ports_are_left_out() {
+        for (uri, expected) in [
+            ("https://s3.eu-west-1.amazonaws.com", "s3.eu-west-1.amazonaws.com"),
+            ("https://store:443", "store"),
+            ("http://store:80/", "store"),
+            ("http://store:443", "store:443"),
+            ("http://127.0.0.1:9000", "127.0.0.1:9000"),
+            ("http://[::1]:9000", "[::1]:9000"),
+        ] {
+            let found = parts(&uri.parse().unwrap()).unwrap();
+            assert_eq!(found.1, expected, "{uri}");
+        }
+    }
+
+    #[test]
+    fn queries_are_encoded() {
+        let query = Query(&[("uploads", ""), ("prefix", "a b/c+d&é")]);
+        assert_eq!(query.to_string(), "?uploads=&prefix=a%20b%2Fc%2Bd%26%C3%A9");
+        assert_eq!(Query(&[]).to_string(), "");
     }
 }

@@ -171,12 +171,18 @@ fn bounded(text: &str) -> String {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.trouble {
-            Trouble::Answer(answer) => write!(f, "{}: {answer}", self.method),
-            Trouble::Transport(what) => write!(f, "{}: {what}", self.method),
-            Trouble::Stalled(patience) => write!(f, "{}: nothing moved for {patience:?}", self.method),
-            Trouble::Credentials(what) => write!(f, "no credentials: {what}"),
-            Trouble::Nonsense(what) => write!(f, "{}: the answer cannot be understood: {what}", self.method),
+        write!(f, "{}: {}", self.method, self.trouble)
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answer(answer) => answer.fmt(f),
+            Self::Transport(what) => f.write_str(what),
+            Self::Stalled(patience) => write!(f, "nothing moved for {patience:?}"),
+            Self::Credentials(what) => write!(f, "no credentials: {what}"),
+            Self::Nonsense(what) => write!(f, "the answer cannot be understood: {what}"),
         }
     }
 }

@@ -99,7 +99,7 @@ impl S3 {
     pub fn open(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         let bucket = Bucket::new(&settings)?;
         let wire = Wire::new(&settings);
-        let provider = Provider::new(&settings.credentials, &settings.region, wire.clone())?;
+        let provider = Provider::new(&settings.credentials, &settings.region, &wire, &clock)?;
         let signer = Signer::new(provider, settings.region.clone(), clock);
         let transport = Arc::new(Transport::new(wire, signer, settings.patience));
         // The transport repeats; twice would be too often.
@@ -116,9 +116,11 @@ impl S3 {
             .with_conditional_put(S3ConditionalPut::ETagMatch)
             .with_retry(retry)
             .with_http_connector(Connector(Arc::clone(&transport)));
-        if settings.writing.checksum == Checksum::Crc64Nvme {
-            builder = builder.with_checksum_algorithm(object_store::aws::Checksum::CRC64NVME);
-        }
+        builder = match settings.writing.checksum {
+            Checksum::None => builder,
+            Checksum::Crc64Nvme => builder.with_checksum_algorithm(object_store::aws::Checksum::CRC64NVME),
+            Checksum::Sha256 => builder.with_checksum_algorithm(object_store::aws::Checksum::SHA256),
+        };
         let described = described(&settings.writing)?;
         let limits = Limits { parts: Parts::Equal { size: settings.transfer.part_size }, parts_max: PARTS_MAX };
         Ok(Self { objects: builder.build()?, transport, bucket, settings, described, limits, creating: Creating::Exclusive, looking: Mutex::default() })

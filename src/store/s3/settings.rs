@@ -9,7 +9,8 @@ use crate::secret::Secret;
 /// Everything that [`crate::store::s3::S3::open`] needs; nothing is read from the environment.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    pub endpoint: Endpoint,
+    /// Scheme and host, perhaps with a port, without the bucket.
+    pub endpoint: Uri,
     /// Names the bucket's region in signatures.
     pub region: String,
     pub bucket: String,
@@ -25,33 +26,6 @@ pub struct Settings {
     pub tls: Arc<rustls::ClientConfig>,
     pub user_agent: String,
     pub patience: Patience,
-}
-
-/// Where requests go.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Endpoint {
-    /// Scheme and host of a store that is compatible with S3.
-    Custom(Uri),
-    /// Amazon's own, over https or, where a proxy ends TLS, plain.
-    Amazon { scheme: Scheme, variant: Variant },
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Scheme {
-    Http,
-    Https,
-}
-
-/// Which of Amazon's endpoints.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Variant {
-    #[default]
-    Standard,
-    DualStack,
-    Accelerate,
-    AccelerateDualStack,
-    Fips,
-    FipsDualStack,
 }
 
 /// Where the bucket's name stands.
@@ -71,36 +45,47 @@ pub enum Credentials {
         secret: Secret<String>,
         session_token: Option<Secret<String>>,
     },
-    /// A profile of the files that the tools of AWS share, read again every few minutes.
-    Profile {
-        name: String,
-        /// `~/.aws/credentials`, `~/.aws/config`: one that is missing is passed over.
-        files: Vec<PathBuf>,
-    },
-    /// A token in a file, changed for credentials at the security token service.
+    /// A token in a file, changed for a role's keys at the security token service.
     WebIdentity {
         token_file: PathBuf,
         role: String,
         session_name: String,
-        /// Instead of the region's.
-        endpoint: Option<String>,
+        endpoint: Uri,
     },
-    /// The container agent of ECS, at its fixed address.
-    Container {
-        relative_uri: String,
-    },
-    /// The pod identity agent of EKS.
-    Pod {
-        full_uri: String,
-        token_file: PathBuf,
-    },
-    /// The metadata service of an instance, version 2.
+    Profile(Profile),
+    Container(Container),
+    /// The metadata service of a machine, version 2.
     Instance {
-        /// Instead of the link-local address.
-        endpoint: Option<String>,
+        endpoint: Uri,
     },
     /// Requests are not signed.
     Anonymous,
+}
+
+/// A profile of the files that AWS's tools share, read again every few minutes.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    pub name: String,
+    /// `~/.aws/credentials` and `~/.aws/config`: one that is missing is passed over.
+    pub files: Vec<PathBuf>,
+    /// Where there is no such profile; `None` makes that an error.
+    pub otherwise: Option<Box<Credentials>>,
+}
+
+/// An agent beside us that hands out keys, as ECS and EKS have.
+#[derive(Clone, Debug)]
+pub struct Container {
+    pub uri: Uri,
+    pub authorization: Authorization,
+}
+
+/// The `Authorization` header for a container's agent.
+#[derive(Clone, Debug)]
+pub enum Authorization {
+    Nothing,
+    Text(Secret<String>),
+    /// Read before each request: somebody renews its content.
+    File(PathBuf),
 }
 
 /// What goes with every object that is written.
@@ -133,6 +118,8 @@ pub enum Checksum {
     None,
     /// CRC-64/NVME of each request's body.
     Crc64Nvme,
+    /// SHA-256 of each request's body: every byte is hashed once more.
+    Sha256,
 }
 
 /// How uploads are cut.

@@ -92,10 +92,8 @@ impl Wire {
 #[async_trait]
 impl HttpService for Wire {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        self.exchange(request).await.map_err(|trouble| {
-            let text = format!("{trouble:?}");
-            HttpError::new_boxed(HttpErrorKind::Connect, text.into())
-        })
+        let answer = self.exchange(request).await;
+        answer.map_err(|trouble| HttpError::new_boxed(HttpErrorKind::Connect, trouble.to_string().into()))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Who we are to the store, kept fresh.
+//! Keys in the files that AWS's tools share ("Shared config and credentials files" in the AWS SDKs' reference guide).
 
 use std::{
     io,
@@ -9,91 +9,33 @@ use std::{
 
 use async_trait::async_trait;
 use object_store::{
-    CredentialProvider, RetryConfig, StaticCredentialProvider,
-    aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredential, AwsCredentialProvider},
-    client::HttpConnector,
+    CredentialProvider,
+    aws::{AwsCredential, AwsCredentialProvider},
 };
 use tokio::sync::Mutex;
 
-use crate::store::s3::settings::Credentials;
+use crate::store::s3::settings;
 
 /// How long what a profile's files said is believed.
-const PROFILE_LIFETIME: Duration = Duration::from_mins(5);
+const LIFETIME: Duration = Duration::from_mins(5);
 
 /// Largest file of profiles, in bytes.
-const PROFILES_SIZE_MAX: u64 = 1 << 20;
-
-/// Gives credentials that are good now; those that end are changed minutes ahead.
-#[derive(Debug)]
-pub(super) struct Provider(Option<AwsCredentialProvider>);
-
-impl Provider {
-    /// `connector` reaches the services that hand credentials out.
-    pub(super) fn new(
-        credentials: &Credentials,
-        region: &str,
-        connector: impl HttpConnector,
-    ) -> Result<Self, object_store::Error> {
-        let builder = || {
-            AmazonS3Builder::new().with_bucket_name("unused").with_region(region).with_retry(RetryConfig::default())
-        };
-        let path = |path: &PathBuf| path.to_string_lossy().into_owned();
-        let builder = match credentials {
-            Credentials::Anonymous => return Ok(Self(None)),
-            Credentials::Static { key_id, secret, session_token } => {
-                let credential = AwsCredential {
-                    key_id: key_id.clone(),
-                    secret_key: secret.expose().clone(),
-                    token: session_token.as_ref().map(|token| token.expose().clone()),
-                };
-                return Ok(Self(Some(Arc::new(StaticCredentialProvider::new(credential)))));
-            }
-            Credentials::Profile { name, files } => return Ok(Self(Some(Arc::new(Profile::new(name, files))))),
-            Credentials::WebIdentity { token_file, role, session_name, endpoint } => {
-                let builder = builder()
-                    .with_config(AmazonS3ConfigKey::WebIdentityTokenFile, path(token_file))
-                    .with_config(AmazonS3ConfigKey::RoleArn, role)
-                    .with_config(AmazonS3ConfigKey::RoleSessionName, session_name);
-                match endpoint {
-                    Some(endpoint) => builder.with_config(AmazonS3ConfigKey::StsEndpoint, endpoint),
-                    None => builder,
-                }
-            }
-            Credentials::Container { relative_uri } => {
-                builder().with_config(AmazonS3ConfigKey::ContainerCredentialsRelativeUri, relative_uri)
-            }
-            Credentials::Pod { full_uri, token_file } => builder()
-                .with_config(AmazonS3ConfigKey::ContainerCredentialsFullUri, full_uri)
-                .with_config(AmazonS3ConfigKey::ContainerAuthorizationTokenFile, path(token_file)),
-            Credentials::Instance { endpoint: Some(endpoint) } => builder().with_metadata_endpoint(endpoint),
-            Credentials::Instance { endpoint: None } => builder(),
-        };
-        Ok(Self(Some(Arc::clone(builder.with_http_connector(connector).build()?.credentials()))))
-    }
-
-    /// `None` where requests are not signed.
-    ///
-    /// # Errors
-    /// Why there are none, without any of their text.
-    pub(super) async fn get(&self) -> Result<Option<Arc<AwsCredential>>, String> {
-        match &self.0 {
-            None => Ok(None),
-            Some(provider) => provider.get_credential().await.map(Some).map_err(|error| error.to_string()),
-        }
-    }
-}
+const SIZE_MAX: u64 = 1 << 20;
 
 /// A profile in the files that AWS's tools share.
 #[derive(Debug)]
-struct Profile {
+pub(super) struct Profile {
     name: String,
     files: Vec<PathBuf>,
+    /// Asked where there is no such profile.
+    otherwise: Option<AwsCredentialProvider>,
     read: Mutex<Option<(Instant, Arc<AwsCredential>)>>,
 }
 
 impl Profile {
-    fn new(name: &str, files: &[PathBuf]) -> Self {
-        Self { name: name.to_owned(), files: files.to_vec(), read: Mutex::default() }
+    pub(super) fn new(settings: &settings::Profile, otherwise: Option<AwsCredentialProvider>) -> Self {
+        let settings::Profile { name, files, .. } = settings;
+        Self { name: name.clone(), files: files.clone(), otherwise, read: Mutex::default() }
     }
 
     async fn load(&self) -> Result<AwsCredential, ProfileError> {
@@ -103,7 +45,7 @@ impl Profile {
             match tokio::fs::metadata(file).await {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(unreadable(error)),
-                Ok(meta) if meta.len() > PROFILES_SIZE_MAX => {
+                Ok(meta) if meta.len() > SIZE_MAX => {
                     return Err(unreadable(io::Error::other("more than 1 MiB")));
                 }
                 Ok(_) => sections.push(tokio::fs::read_to_string(file).await.map_err(unreadable)?),
@@ -120,13 +62,18 @@ impl CredentialProvider for Profile {
     async fn get_credential(&self) -> object_store::Result<Arc<AwsCredential>> {
         let mut read = self.read.lock().await;
         if let Some((when, credential)) = &*read
-            && when.elapsed() < PROFILE_LIFETIME
+            && when.elapsed() < LIFETIME
         {
             return Ok(Arc::clone(credential));
         }
-        let loaded = self.load().await;
-        let loaded = loaded.map_err(|error| object_store::Error::Generic { store: "S3", source: error.into() })?;
-        let credential = Arc::new(loaded);
+        let credential = match (self.load().await, &self.otherwise) {
+            (Ok(credential), _) => Arc::new(credential),
+            (Err(ProfileError::Missing(_)), Some(otherwise)) => {
+                drop(read);
+                return otherwise.get_credential().await;
+            }
+            (Err(error), _) => return Err(object_store::Error::Generic { store: "S3", source: error.into() }),
+        };
         *read = Some((Instant::now(), Arc::clone(&credential)));
         Ok(credential)
     }
