@@ -47,7 +47,8 @@ impl HttpProbe {
                 let bare = host.trim_start_matches('[').trim_end_matches(']');
                 let name = ServerName::try_from(bare.to_owned()).map_err(|why| why.to_string())?;
                 let stream = connect(&format!("{host}:{}", port.unwrap_or(443))).await?;
-                let stream = TlsConnector::from(Arc::clone(trust)).connect(name, stream).await.map_err(|why| why.to_string())?;
+                let stream =
+                    TlsConnector::from(Arc::clone(trust)).connect(name, stream).await.map_err(|why| why.to_string())?;
                 self.exchange(stream, host).await
             }
         }

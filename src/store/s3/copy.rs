@@ -5,7 +5,11 @@ use std::ops::Range;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::{Method, Request};
-use object_store::{MultipartId, client::HttpRequestBody, multipart::{MultipartStore as _, PartId}};
+use object_store::{
+    MultipartId,
+    client::HttpRequestBody,
+    multipart::{MultipartStore as _, PartId},
+};
 
 use crate::store::{
     Multipart, Result, Store as _,
@@ -59,7 +63,8 @@ impl S3 {
     async fn copy_parts(&self, sources: &[Key], sizes: &[u64], to: &Key) -> Result<()> {
         let id = self.create_for_copies(to).await?;
         let pieces = pieces(sizes, self.settings.transfer.part_size, self.settings.copying.part_size);
-        let copies = pieces.iter().enumerate().map(|(at, piece)| self.copy_part(&sources[piece.source], to, &id, at + 1, piece));
+        let copies =
+            pieces.iter().enumerate().map(|(at, piece)| self.copy_part(&sources[piece.source], to, &id, at + 1, piece));
         let copies: Vec<_> = copies.collect();
         let copied: Result<Vec<PartId>> =
             stream::iter(copies).buffered(self.settings.copying.concurrency).try_collect().await;
@@ -78,14 +83,22 @@ impl S3 {
         joined
     }
 
-    async fn copy_part(&self, source: &Key, to: &Key, id: &MultipartId, number: usize, piece: &Piece) -> Result<PartId> {
+    async fn copy_part(
+        &self,
+        source: &Key,
+        to: &Key,
+        id: &MultipartId,
+        number: usize,
+        piece: &Piece,
+    ) -> Result<PartId> {
         let nonsense = |what| Failure { method: Method::PUT, trouble: what }.into_error(Operation::Promote, to);
         let number = number.to_string();
         let mut request = self.copy_request(source, to, &[("partNumber", &number), ("uploadId", id)])?;
         let range = format!("bytes={}-{}", piece.range.start, piece.range.end - 1);
         let range = range.try_into().expect("digits are visible ASCII");
         request.headers_mut().insert("x-amz-copy-source-range", range);
-        let answer = self.transport.send(request).await.map_err(|failure| failure.into_error(Operation::Promote, to))?;
+        let answer =
+            self.transport.send(request).await.map_err(|failure| failure.into_error(Operation::Promote, to))?;
         let body = beginning(answer.into_body(), BODY_MAX).await;
         let body = body.map_err(|error| nonsense(Trouble::Transport(error.to_string())))?;
         let part: CopiedPart = xml::read(&body).map_err(|error| nonsense(Trouble::Nonsense(error)))?;
@@ -99,7 +112,8 @@ impl S3 {
         let request = request.body(HttpRequestBody::from(Bytes::new()));
         let mut request = request.map_err(|error| failed(Trouble::Nonsense(error.to_string())))?;
         request.headers_mut().extend(self.described.clone());
-        let answer = self.transport.send(request).await.map_err(|failure| failure.into_error(Operation::Promote, to))?;
+        let answer =
+            self.transport.send(request).await.map_err(|failure| failure.into_error(Operation::Promote, to))?;
         let body = beginning(answer.into_body(), BODY_MAX).await;
         let body = body.map_err(|error| failed(Trouble::Transport(error.to_string())))?;
         let initiated: Initiated = xml::read(&body).map_err(|error| failed(Trouble::Nonsense(error)))?;

@@ -115,7 +115,6 @@ fn parts(uri: &Uri) -> Result<(String, String), Unusable> {
     Ok((scheme.to_string(), host))
 }
 
-
 fn base(scheme: &str, host: &str, settings: &Settings) -> String {
     match settings.addressing {
         Addressing::Path => format!("{scheme}://{host}/{}", settings.bucket),

@@ -66,8 +66,10 @@ impl Answer {
     /// From an answer's head and the beginning of its body.
     pub(super) fn read(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(bounded);
-        let body: Body = std::str::from_utf8(body).ok().and_then(|xml| quick_xml::de::from_str(xml).ok()).unwrap_or_default();
-        let retry_after = text(header::RETRY_AFTER.as_str()).and_then(|secs| secs.parse().ok()).map(Duration::from_secs);
+        let body: Body =
+            std::str::from_utf8(body).ok().and_then(|xml| quick_xml::de::from_str(xml).ok()).unwrap_or_default();
+        let retry_after =
+            text(header::RETRY_AFTER.as_str()).and_then(|secs| secs.parse().ok()).map(Duration::from_secs);
         Self {
             status: status.as_u16(),
             code: bounded(&body.code),
@@ -99,7 +101,14 @@ impl Failure {
         match &self.trouble {
             Trouble::Answer(answer) => {
                 matches!(answer.status, 408 | 429 | 500 | 502 | 503 | 504)
-                    || matches!(answer.code.as_str(), "SlowDown" | "RequestTimeout" | "ConditionalRequestConflict" | "OperationAborted" | "InternalError")
+                    || matches!(
+                        answer.code.as_str(),
+                        "SlowDown"
+                            | "RequestTimeout"
+                            | "ConditionalRequestConflict"
+                            | "OperationAborted"
+                            | "InternalError"
+                    )
             }
             Trouble::Transport(_) | Trouble::Stalled(_) => true,
             Trouble::Credentials(_) | Trouble::Nonsense(_) => false,

@@ -84,9 +84,8 @@ impl S3 {
     /// slash, and keys may have empty segments: those are nothing.
     fn collect(&self, listing: &Listing, objects: &Objects, entries: &mut BTreeMap<String, Entry>) {
         let prefix = self.prefix(&listing.prefix);
-        let wanted = |name: &str| {
-            listing.prefix.join(name).is_ok() && listing.after.as_deref().is_none_or(|after| name > after)
-        };
+        let wanted =
+            |name: &str| listing.prefix.join(name).is_ok() && listing.after.as_deref().is_none_or(|after| name > after);
         for folded in &objects.common_prefixes {
             let full = objects.name(&folded.prefix);
             let name = full.strip_prefix(&prefix).and_then(|name| name.strip_suffix('/'));

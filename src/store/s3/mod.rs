@@ -16,8 +16,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use object_store::{
     Attribute, GetOptions, ObjectStore, ObjectStoreExt as _, PutMode, PutMultipartOptions, PutOptions, PutPayload,
-    RetryConfig,
-    aws::{AmazonS3, AmazonS3Builder, S3ConditionalPut},
+    RetryConfig, StaticCredentialProvider,
+    aws::{AmazonS3, AmazonS3Builder, AwsCredential, S3ConditionalPut},
     multipart::{MultipartStore, PartId},
     path::Path,
 };
@@ -27,7 +27,8 @@ use uuid::Uuid;
 use crate::{
     clock::Clock,
     store::{
-        Limits, Listing, Meta, Multipart, Object, Page, Part, Parts, Pending, Precondition, Result, Slot, Store, Writers,
+        Limits, Listing, Meta, Multipart, Object, Page, Part, Parts, Pending, Precondition, Result, Slot, Store,
+        Writers,
         error::{Error, Kind, Operation},
         key::Key,
         s3::{
@@ -103,6 +104,7 @@ impl S3 {
         let signer = Signer::new(provider, settings.region.clone(), clock);
         let transport = Arc::new(Transport::new(wire, signer, settings.patience));
         // The transport repeats; twice would be too often.
+        let unused = AwsCredential { key_id: String::new(), secret_key: String::new(), token: None };
         let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(bucket.name())
@@ -112,6 +114,8 @@ impl S3 {
             .with_endpoint(bucket.base())
             .with_allow_http(true)
             .with_skip_signature(true)
+            // Not used, so not looked for either.
+            .with_credentials(Arc::new(StaticCredentialProvider::new(unused)))
             .with_disable_bulk_delete(true)
             .with_conditional_put(S3ConditionalPut::ETagMatch)
             .with_retry(retry)
@@ -123,7 +127,16 @@ impl S3 {
         };
         let described = described(&settings.writing)?;
         let limits = Limits { parts: Parts::Equal { size: settings.transfer.part_size }, parts_max: PARTS_MAX };
-        Ok(Self { objects: builder.build()?, transport, bucket, settings, described, limits, creating: Creating::Exclusive, looking: Mutex::default() })
+        Ok(Self {
+            objects: builder.build()?,
+            transport,
+            bucket,
+            settings,
+            described,
+            limits,
+            creating: Creating::Exclusive,
+            looking: Mutex::default(),
+        })
     }
 
     fn path(&self, key: &Key) -> Result<Path> {
@@ -135,7 +148,10 @@ impl S3 {
     async fn writer(&self, key: &Key) -> Result<Option<String>> {
         let options = GetOptions { head: true, ..GetOptions::default() };
         match self.objects.get_opts(&self.path(key)?, options).await {
-            Ok(found) => Ok(found.attributes.get(&Attribute::Metadata(WRITER_KEY.into())).map(|writer| writer.as_ref().to_owned())),
+            Ok(found) => Ok(found
+                .attributes
+                .get(&Attribute::Metadata(WRITER_KEY.into()))
+                .map(|writer| writer.as_ref().to_owned())),
             Err(error) => Err(translate(error, Operation::Put, key)),
         }
     }
@@ -212,7 +228,12 @@ impl Store for S3 {
 
     async fn delete(&self, keys: &[Key]) -> Result<()> {
         let delete = |key: Key| async move {
-            match self.objects.delete(&self.path(&key)?).await.map_err(|error| translate(error, Operation::Delete, &key)) {
+            match self
+                .objects
+                .delete(&self.path(&key)?)
+                .await
+                .map_err(|error| translate(error, Operation::Delete, &key))
+            {
                 Err(error) if error.is_not_found() => Ok(()),
                 result => result,
             }

@@ -4,9 +4,12 @@ use bytes::Bytes;
 
 use crate::store::{
     Depth, Listing, Precondition, Result, Store as _,
-    error::Kind,
+    error::{Error, Kind},
     key::Key,
-    s3::S3,
+    s3::{
+        S3,
+        failure::{self, Failure},
+    },
 };
 
 /// Whether a write can be refused because something stands there.
@@ -35,11 +38,12 @@ impl S3 {
     pub async fn probe(&mut self, scratch: &Key) -> Result<Found> {
         self.reach(scratch).await?;
         let content = || vec![Bytes::from_static(b"pierhead was here")];
-        self.put(scratch, content(), Precondition::Absent).await?;
+        self.put(scratch, content(), Precondition::Always).await?;
         self.head(scratch).await?;
         self.creating = match self.put(scratch, content(), Precondition::Absent).await {
             Ok(()) => Creating::Ignored,
             Err(error) if error.kind == Kind::AlreadyExists => Creating::Exclusive,
+            Err(error) if is_unknown_to_the_store(&error) => Creating::Ignored,
             Err(error) => return Err(error),
         };
         let upload = self.begin(scratch).await?;
@@ -57,4 +61,11 @@ impl S3 {
         let listing = Listing { prefix: prefix.clone(), depth: Depth::Children, after: None, limit: 1 };
         self.list(&listing).await.map(drop)
     }
+}
+
+/// Some stores say openly that they do not know a condition.
+fn is_unknown_to_the_store(error: &Error) -> bool {
+    let source = error.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static));
+    let answer = source.and_then(failure::find).and_then(Failure::answer);
+    answer.is_some_and(|answer| answer.status == 501 || answer.code == "NotImplemented")
 }

@@ -68,7 +68,8 @@ impl Signer {
         settings.signature_location = SignatureLocation::QueryParams;
         settings.expires_in = Some(lifetime + window);
         let body = SignableBody::UnsignedPayload;
-        let signable = SignableRequest::new(Method::GET.as_str(), address, std::iter::empty(), body).map_err(unsigned)?;
+        let signable =
+            SignableRequest::new(Method::GET.as_str(), address, std::iter::empty(), body).map_err(unsigned)?;
         let begin = floor(self.now(), window);
         let instructions = self.instructions(&credential, begin, settings, signable)?;
         let mut request = Request::new(());

@@ -14,7 +14,9 @@ use http::{HeaderMap, Method, Request, Response, header};
 use http_body_util::{BodyExt as _, Full};
 use object_store::{
     ClientOptions,
-    client::{HttpClient, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse, HttpResponseBody, HttpService},
+    client::{
+        HttpClient, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse, HttpResponseBody, HttpService,
+    },
 };
 use tracing::{debug, warn};
 

@@ -20,7 +20,9 @@ use hyper_util::{
 };
 use object_store::{
     ClientOptions,
-    client::{HttpClient, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse, HttpResponseBody, HttpService},
+    client::{
+        HttpClient, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse, HttpResponseBody, HttpService,
+    },
 };
 use tokio::time::{Instant, Sleep, sleep_until};
 

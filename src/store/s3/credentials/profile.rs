@@ -85,7 +85,9 @@ enum ProfileError {
     Unreadable { path: PathBuf, source: io::Error },
     #[error("the profile {0} is in none of the files")]
     Missing(String),
-    #[error("the profile {name} has {key}, which is not supported here: give keys, a web identity or a role of the machine")]
+    #[error(
+        "the profile {name} has {key}, which is not supported here: give keys, a web identity or a role of the machine"
+    )]
     Unsupported { name: String, key: String },
     #[error("the profile {name} has no {key}")]
     Incomplete { name: String, key: &'static str },
@@ -102,7 +104,8 @@ fn credential(name: &str, files: &[String]) -> Result<AwsCredential, ProfileErro
                 let section = section.trim();
                 inside = section.strip_prefix("profile ").map_or(section, str::trim) == name;
                 found |= inside;
-            } else if let Some((key, value)) = line.split_once('=').filter(|_| inside && !line.starts_with(['#', ';'])) {
+            } else if let Some((key, value)) = line.split_once('=').filter(|_| inside && !line.starts_with(['#', ';']))
+            {
                 entries.push((key.trim(), value.trim()));
             }
         }
