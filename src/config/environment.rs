@@ -4,6 +4,9 @@
 //! a path: its elements, split at `_`, are fields in a section (in capitals; a few have another name than their key),
 //! keys in a map (whatever their case), and indices in a list (one past the end appends). The value is YAML and takes
 //! the place of all that stood there. Below `EDGE` the underscores of keys are not told from those of the path.
+//!
+//! Other variables are read by their names where a section says so: certificate authorities, and what leads to
+//! credentials of the storage.
 
 use std::{collections::BTreeMap, fmt, iter, path::PathBuf};
 
