@@ -12,7 +12,10 @@ use tracing::Level;
 
 use crate::{
     api::{Body, BodyError, Failure, Log, Reply, method::Methods, paging::InvalidCount, route::Unrouted},
-    auth::{challenge::Refusal, rules::InvalidRules},
+    auth::{
+        challenge::{Reason, Refusal},
+        rules::InvalidRules,
+    },
     oci::{
         byte_range::{self, InvalidChunkRange},
         digest::{Digest, InvalidDigest},
@@ -216,6 +219,9 @@ fn unrouted_answer(unrouted: &Unrouted) -> Answer {
 }
 
 fn refused(refusal: &Refusal) -> Answer {
+    if *refusal.reason() == Reason::Busy {
+        return Answer::new(ErrorCode::TooManyRequests).header(header::RETRY_AFTER, RETRY_AFTER_SECS).level(Level::WARN);
+    }
     let challenge = HeaderValue::from_str(refusal.challenge()).expect("a challenge is printable ASCII");
     Answer::new(ErrorCode::Unauthorized)
         .detail(json!(refusal.detail()))

@@ -15,7 +15,8 @@ use crate::{
 pub(super) fn open(storage: &Storage, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) -> Result<Arc<dyn Store>> {
     let store: Arc<dyn Store> = match &storage.driver {
         Driver::Filesystem { root, threads_max } => {
-            let opened = Filesystem::open(root).context("storage.filesystem cannot be used")?;
+            let opened = if storage.read_only { Filesystem::open_to_read(root) } else { Filesystem::open(root) };
+            let opened = opened.context("storage.filesystem cannot be used")?;
             Arc::new(opened.with_threads_max(*threads_max))
         }
         Driver::Memory => {

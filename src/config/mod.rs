@@ -23,6 +23,7 @@ pub mod http;
 mod inert;
 pub mod log;
 mod node;
+mod redact;
 mod scalar;
 mod schema;
 mod section;

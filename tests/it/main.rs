@@ -22,6 +22,7 @@ mod mount;
 mod peers;
 mod pull;
 mod push;
+mod readonly;
 mod referrers;
 mod registry_blobs;
 mod registry_format;

@@ -1,6 +1,6 @@
 //! A HEAD request whose answer's status is looked at.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use http::{HeaderMap, Uri, uri::PathAndQuery};
 use rustls::pki_types::ServerName;
@@ -12,7 +12,7 @@ use crate::health::probe::{connect, trust::Trust};
 const STATUS_BYTES: usize = 12;
 
 /// A HEAD request over HTTP/1.1.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct HttpProbe {
     /// Absolute.
     pub uri: Uri,
@@ -22,6 +22,13 @@ pub struct HttpProbe {
     pub status: u16,
     /// For everything from the connection to the status; zero is 5 s.
     pub timeout: Duration,
+}
+
+impl fmt::Debug for HttpProbe {
+    /// Neither path nor headers: they may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpProbe").field("host", &self.uri.host()).finish_non_exhaustive()
+    }
 }
 
 #[derive(Clone, Debug)]
