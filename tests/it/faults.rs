@@ -185,6 +185,7 @@ impl Client {
         let incoming = Incoming {
             reference: "latest".parse().unwrap(),
             tags: Vec::new(),
+            immutable: Vec::new(),
             content_type: None,
             raw: Bytes::from_static(MANIFEST.as_bytes()),
         };
