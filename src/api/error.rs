@@ -220,7 +220,9 @@ fn unrouted_answer(unrouted: &Unrouted) -> Answer {
 
 fn refused(refusal: &Refusal) -> Answer {
     if *refusal.reason() == Reason::Busy {
-        return Answer::new(ErrorCode::TooManyRequests).header(header::RETRY_AFTER, RETRY_AFTER_SECS).level(Level::WARN);
+        return Answer::new(ErrorCode::TooManyRequests)
+            .header(header::RETRY_AFTER, RETRY_AFTER_SECS)
+            .level(Level::WARN);
     }
     let challenge = HeaderValue::from_str(refusal.challenge()).expect("a challenge is printable ASCII");
     Answer::new(ErrorCode::Unauthorized)

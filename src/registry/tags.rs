@@ -133,9 +133,8 @@ impl Tags<'_> {
     }
 
     async fn naming(&self, names: Vec<Tag>, digest: &Digest) -> Result<Vec<Tag>, store::error::Error> {
-        let lookups = names.into_iter().map(|tag| async move {
-            Ok(self.names_manifest(&tag, digest).await?.then_some(tag))
-        });
+        let lookups =
+            names.into_iter().map(|tag| async move { Ok(self.names_manifest(&tag, digest).await?.then_some(tag)) });
         stream::iter(lookups).buffered(LOOKUPS).try_filter_map(|tag| async { Ok(tag) }).try_collect().await
     }
 

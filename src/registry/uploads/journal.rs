@@ -79,11 +79,8 @@ impl Journal<'_> {
 
     /// Deletes everything but `startedat` and the record of this number.
     pub(in crate::registry) async fn discard(&self, keep: u64) -> Result<()> {
-        let layout = &self.registry.layout;
-        let kept = [
-            layout.upload_record(self.repository, &self.id, keep),
-            layout.upload_started_at(self.repository, &self.id),
-        ];
+        let record = self.registry.layout.upload_record(self.repository, &self.id, keep);
+        let kept = [record, self.started_at_key()];
         self.remove(|key| kept.contains(key)).await
     }
 
@@ -105,9 +102,13 @@ impl Journal<'_> {
         self.registry.layout.upload_tail(self.repository, &self.id, tail.seq, tail.number.into())
     }
 
+    pub(in crate::registry) fn started_at_key(&self) -> Key {
+        self.registry.layout.upload_started_at(self.repository, &self.id)
+    }
+
     /// When the upload began, if that can be told.
     pub(in crate::registry) async fn started_at(&self) -> Result<Option<OffsetDateTime>> {
-        let key = self.registry.layout.upload_started_at(self.repository, &self.id);
+        let key = self.started_at_key();
         match content::read(&*self.registry.store, &key, STARTED_AT_SIZE_MAX).await {
             Err(error) if matches!(error.kind, Kind::NotFound | Kind::Corrupt) => Ok(None),
             Err(error) => Err(error),
@@ -145,8 +146,8 @@ impl Journal<'_> {
     }
 
     /// What the purge of Distribution goes by, so it stands before anything else does.
-    async fn write_started_at(&self) -> Result<()> {
-        let key = self.registry.layout.upload_started_at(self.repository, &self.id);
+    pub(in crate::registry) async fn write_started_at(&self) -> Result<()> {
+        let key = self.started_at_key();
         let now = self.registry.clock.now().replace_nanosecond(0).unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let text = now.format(&Rfc3339).unwrap_or_default();
         match self.registry.store.put(&key, vec![text.into()], Precondition::Absent).await {
@@ -164,7 +165,7 @@ impl Journal<'_> {
         let all = names.iter().filter_map(|name| prefix.join(name).ok());
         let mut keys: Vec<Key> = all.filter(|key| !keep(key)).collect();
         // A purge goes by `startedat`: whoever is stopped in between leaves it to find the rest again.
-        let started_at = self.registry.layout.upload_started_at(self.repository, &self.id);
+        let started_at = self.started_at_key();
         keys.sort_by_key(|key| *key == started_at);
         self.registry.store.delete(&keys).await
     }

@@ -188,7 +188,8 @@ impl Process {
             }
             for end in ends {
                 let mut process = self.clone();
-                let Some(draft) = Draft::new(contents.clone(), seq, continues, world.limits()) else { continue };
+                let hasher = contents.hash.hasher().expect("a state of this version");
+                let draft = Draft::new(contents.clone(), hasher, seq, continues, world.limits());
                 let (writes, contents, gathered) = process.cut(world, draft, arriving);
                 process.gathered.extend(gathered);
                 process.doing = Doing::Streaming { writes, contents, end };
@@ -206,12 +207,11 @@ impl Process {
             let byte = self.kind * KIND + u8::try_from(place).expect("small");
             draft.update(&[byte]);
             buffer.push(byte);
-            let tail_len: u64 = draft.tails().iter().map(|tail| tail.length).sum();
             let part_len = match world.limits().parts {
                 Parts::Equal { size } => size,
                 Parts::Appended => 1,
             };
-            if tail_len + buffer.len() as u64 >= part_len {
+            if draft.tail_len() + buffer.len() as u64 >= part_len {
                 let tails = draft.gathered();
                 let mut bytes: Vec<u8> = tails.iter().filter_map(|tail| world.tail(*tail)).flatten().copied().collect();
                 bytes.append(&mut buffer);
