@@ -187,6 +187,37 @@ async fn late_tokens() {
     assert_eq!(rig.send(ask("PUT", &target).token(&renewed).header("content-length", "0")).await.status, 201);
 }
 
+/// Both find no tag while their heads are read; one of them makes it.
+#[tokio::test]
+async fn an_immutable_tag_is_made_once() {
+    let rig = Rig::guarded().await;
+    let meta = json!({ "tag_immutable_patterns": ["^v"] });
+    let token = rig.sign(&json!([{ "type": "repository", "name": "a", "actions": ["pull", "push"], "meta": meta }]));
+    let config = sha256(b"{}");
+    let blob = ask("POST", &format!("/v2/a/blobs/uploads/?digest={config}")).token(&token).body("{}");
+    assert_eq!(rig.send(blob).await.status, 201);
+    let manifest = |number: usize| {
+        let config = json!({ "mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2 });
+        json!({ "schemaVersion": 2, "mediaType": IMAGE, "config": config, "layers": [], "n": number }).to_string()
+    };
+    let put = |number| {
+        let put = ask("PUT", "/v2/a/manifests/v1").token(&token).header("content-type", IMAGE);
+        rig.send(put.body(manifest(number)))
+    };
+    let answers = join_all((0..3).map(put)).await;
+    let made: Vec<_> = (0..3).filter(|number| answers[*number].status == 201).collect();
+    assert_eq!(made.len(), 1, "{answers:?}");
+    for refused in answers.iter().filter(|answer| answer.status != 201) {
+        assert_eq!((refused.status, refused.code().as_str()), (401, "IMMUTABLE_TAG"));
+        assert_eq!(refused.json()["errors"][0]["detail"], json!({ "tag": "v1" }));
+    }
+    let stands = rig.send(ask("GET", "/v2/a/manifests/v1").token(&token)).await;
+    assert_eq!(stands.text(), manifest(made[0]));
+    // Pushed once more with the same content, each tag but this one is still free.
+    let free = ask("PUT", "/v2/a/manifests/w").token(&token).header("content-type", IMAGE).body(manifest(made[0]));
+    assert_eq!(rig.send(free).await.status, 201);
+}
+
 /// The patterns that GitLab writes into tokens.
 #[tokio::test]
 async fn protected_and_immutable_tags() {

@@ -221,6 +221,8 @@ struct Chunks {
 #[async_trait]
 impl RequestBody for Chunks {
     async fn chunk(&mut self) -> Result<Option<Bytes>, BodyError> {
+        // A body comes in its own time: others have their turn meanwhile.
+        tokio::task::yield_now().await;
         let chunk = self.chunks.pop_front().transpose()?;
         self.read.fetch_add(chunk.as_ref().map_or(0, Bytes::len), Ordering::Relaxed);
         Ok(chunk)

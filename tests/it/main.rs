@@ -18,6 +18,7 @@ mod grace;
 mod hostile;
 mod interleavings;
 mod manifests;
+mod meddling;
 mod mount;
 mod peers;
 mod pull;
