@@ -12,7 +12,10 @@ use tracing::Level;
 
 use crate::{
     api::{Body, BodyError, Failure, Log, Reply, method::Methods, paging::InvalidCount, route::Unrouted},
-    auth::{challenge::Refusal, rules::InvalidRules},
+    auth::{
+        challenge::{Reason, Refusal},
+        rules::InvalidRules,
+    },
     oci::{
         byte_range::{self, InvalidChunkRange},
         digest::{Digest, InvalidDigest},
@@ -187,7 +190,7 @@ impl Error {
             Self::Tag(_) => Answer::new(Code::TagInvalid).detail(said),
             Self::TooManyTags { .. } => Answer::new(Code::TagInvalid).status(StatusCode::URI_TOO_LONG).detail(said),
             Self::TagProtected(tag) => Answer::new(Code::ProtectedTag).detail(json!({ "tag": tag.as_str() })),
-            Self::TagImmutable(tag) => Answer::new(Code::ImmutableTag).detail(json!({ "tag": tag.as_str() })),
+            Self::TagImmutable(tag) => immutable(&tag),
             Self::ManifestProtected(digest) => Answer::new(Code::ProtectedManifest).detail(json!({ "digest": digest })),
             Self::TagRules(_) => Answer::new(Code::Unsupported).status(StatusCode::BAD_REQUEST).detail(said),
             Self::Count(InvalidCount::NotANumber(text)) => {
@@ -216,6 +219,11 @@ fn unrouted_answer(unrouted: &Unrouted) -> Answer {
 }
 
 fn refused(refusal: &Refusal) -> Answer {
+    if *refusal.reason() == Reason::Busy {
+        return Answer::new(ErrorCode::TooManyRequests)
+            .header(header::RETRY_AFTER, RETRY_AFTER_SECS)
+            .level(Level::WARN);
+    }
     let challenge = HeaderValue::from_str(refusal.challenge()).expect("a challenge is printable ASCII");
     Answer::new(ErrorCode::Unauthorized)
         .detail(json!(refusal.detail()))
@@ -237,9 +245,14 @@ fn registry_answer(error: registry::error::Error) -> Answer {
             let details = digests.iter().map(|digest| json!(digest)).collect();
             Answer { details, ..Answer::new(ErrorCode::ManifestBlobUnknown) }
         }
+        E::TagTaken(tag) => immutable(&tag),
         E::DigestMismatch { expected, actual } => mismatch(&expected, &actual),
         E::Store(error) => store_answer(&error),
     }
+}
+
+fn immutable(tag: &Tag) -> Answer {
+    Answer::new(ErrorCode::ImmutableTag).detail(json!({ "tag": tag.as_str() }))
 }
 
 fn mismatch(expected: &Digest, actual: &Digest) -> Answer {

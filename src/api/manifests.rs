@@ -53,13 +53,16 @@ pub(in crate::api) async fn write(
         Reference::Tag(tag) => Some(tag),
         Reference::Digest(_) => None,
     };
+    let mut immutable = Vec::new();
     for tag in named.into_iter().chain(&tags) {
-        check_tag(call, grant, &rules, tag).await?;
+        if check_tag(call, grant, &rules, tag).await? == Verdict::Immutable {
+            immutable.push(tag.clone());
+        }
     }
     let raw = read_bounded(call, body).await?;
     let content_type = call.text(&header::CONTENT_TYPE).map(str::to_owned);
     let tagged = !tags.is_empty();
-    let incoming = Incoming { reference, tags, content_type, raw };
+    let incoming = Incoming { reference, tags, immutable, content_type, raw };
     let accepted = call.registry.manifests(grant.repository()).put(incoming).await?;
     Ok(created(call, grant, &accepted, tagged))
 }
@@ -98,16 +101,17 @@ fn wanted_tags(call: &Call<'_>) -> Result<Vec<Tag>, Error> {
     Ok(tags)
 }
 
-/// Every tag that is written is asked about, or a digest with `?tag=` would be a way around the rules.
-async fn check_tag(call: &Call<'_>, grant: &RepositoryGrant, rules: &TagRules, tag: &Tag) -> Result<(), Error> {
+/// Every tag that is written is asked about, or a digest with `?tag=` would be a way around the rules. An immutable one
+/// that does not exist may be made, by one push: which of several that is, is decided where it is written.
+async fn check_tag(call: &Call<'_>, grant: &RepositoryGrant, rules: &TagRules, tag: &Tag) -> Result<Verdict, Error> {
     match rules.push(tag) {
-        Verdict::Allowed => return Ok(()),
+        Verdict::Allowed => return Ok(Verdict::Allowed),
         Verdict::Protected => return Err(Error::TagProtected(tag.clone())),
         Verdict::Immutable => {}
     }
     match call.registry.tags(grant.repository()).resolve(tag).await {
         Ok(_) => Err(Error::TagImmutable(tag.clone())),
-        Err(registry::error::Error::ManifestUnknown(_)) => Ok(()),
+        Err(registry::error::Error::ManifestUnknown(_)) => Ok(Verdict::Immutable),
         Err(error) => Err(error.into()),
     }
 }

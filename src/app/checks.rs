@@ -1,6 +1,6 @@
 //! What health means here.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use tokio::time::timeout;
@@ -42,13 +42,27 @@ pub(super) fn all(health: &Health, storage: &Storage, store: &Arc<dyn Store>) ->
     }
     for http in &health.http {
         let probe = Probe::Http(http_probe(health, http)?);
+        // Shown without the values of its query, so that no secret is on the page of health.
         checks.push(check(http.uri.to_string(), probe, http.schedule));
     }
     for tcp in &health.tcp {
         let probe = Probe::Tcp { addr: tcp.address.to_string(), timeout: tcp.timeout };
         checks.push(check(tcp.address.to_string(), probe, tcp.schedule));
     }
+    number(&mut checks);
     Ok(checks)
+}
+
+/// A check that succeeds must not clear another of the same name: of those that read alike the later ones are numbered.
+fn number(checks: &mut [Check]) {
+    let mut seen: HashMap<String, u32> = HashMap::new();
+    for check in checks {
+        let count = seen.entry(check.name.clone()).or_default();
+        *count += 1;
+        if *count > 1 {
+            check.name = format!("{} ({count})", check.name);
+        }
+    }
 }
 
 /// Reads the authorities that checks over TLS go by, if there are any such checks.
@@ -57,13 +71,14 @@ pub(super) fn verify(health: &Health) -> Result<()> {
 }
 
 fn http_probe(health: &Health, check: &HttpCheck) -> Result<HttpProbe> {
-    let transport = match check.uri.scheme_str() {
+    let uri = check.uri.uri();
+    let transport = match uri.scheme_str() {
         Some("http") => Transport::Plain,
         Some("https") => Transport::Tls(trust::authorities(&health.authorities).context("health.http")?),
         _ => bail!("health.http: {}: neither http nor https", check.uri),
     };
     Ok(HttpProbe {
-        uri: check.uri.clone(),
+        uri: uri.clone(),
         transport,
         headers: check.headers.clone(),
         status: check.status,

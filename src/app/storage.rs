@@ -36,7 +36,8 @@ pub(super) struct Opened {
 pub(super) async fn open(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) -> Result<Opened> {
     let opened = match &config.storage.driver {
         Driver::Filesystem { root, threads_max } => {
-            let opened = Filesystem::open(root).context("storage.filesystem cannot be used")?;
+            let opened = if config.storage.read_only { Filesystem::open_to_read(root) } else { Filesystem::open(root) };
+            let opened = opened.context("storage.filesystem cannot be used")?;
             Opened { store: Arc::new(opened.with_threads_max(*threads_max)), locator: None }
         }
         Driver::S3(s3) => {

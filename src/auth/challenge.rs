@@ -76,6 +76,9 @@ pub enum Reason {
     PasswordRequired,
     #[error("authentication failed for user {user:?}")]
     WrongPassword { user: String },
+    /// Nobody looked at it: the client may try again.
+    #[error("too many passwords are being checked")]
+    Busy,
     /// Nobody can be let in: the fault is ours.
     #[error("the password file cannot be used: {0}")]
     PasswordFile(String),
@@ -92,7 +95,11 @@ impl Reason {
     /// The `error` parameter (RFC 6750 section 3.1); none where no token was sent.
     const fn error(&self) -> Option<&'static str> {
         match self {
-            Self::TokenRequired | Self::PasswordRequired | Self::WrongPassword { .. } | Self::PasswordFile(_) => None,
+            Self::TokenRequired
+            | Self::PasswordRequired
+            | Self::WrongPassword { .. }
+            | Self::Busy
+            | Self::PasswordFile(_) => None,
             Self::InsufficientScope => Some("insufficient_scope"),
             Self::Malformed(_)
             | Self::UntrustedIssuer { .. }

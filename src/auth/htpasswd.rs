@@ -10,7 +10,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     auth::{
@@ -32,6 +32,9 @@ use self::{
 
 /// How many hashes are computed at the same time, at most.
 const CHECKS_MAX: usize = 4;
+/// How many passwords wait for that, at most: a few seconds' work. Whoever floods us with wrong ones is told to come
+/// back, and those whose password was right a moment ago do not wait here.
+const WAITING_MAX: usize = 64;
 /// Longest `Authorization` value that is looked at, in bytes.
 const CREDENTIALS_LEN_MAX: usize = 4 << 10;
 
@@ -58,6 +61,8 @@ pub struct PasswordFile {
     clock: Arc<dyn Clock>,
     current: Mutex<Option<Version>>,
     recent: Recent,
+    /// Places to wait in.
+    waiting: Semaphore,
     checks: Arc<Semaphore>,
 }
 
@@ -79,9 +84,15 @@ impl PasswordFile {
         let unknown =
             unknown.into_iter().map(|UnknownHash { line, user }| Notice::NotBcrypt { path: path.clone(), line, user });
         let notices = created.into_iter().chain(unknown).collect();
-        let checks = Arc::new(Semaphore::new(CHECKS_MAX));
-        let current = Mutex::new(Some(version));
-        Ok((Self { settings, clock, current, recent: Recent::default(), checks }, notices))
+        let file = Self {
+            settings,
+            clock,
+            current: Mutex::new(Some(version)),
+            recent: Recent::default(),
+            waiting: Semaphore::new(WAITING_MAX),
+            checks: Arc::new(Semaphore::new(CHECKS_MAX)),
+        };
+        Ok((file, notices))
     }
 
     pub(super) async fn authorise(&self, authorization: Option<&[u8]>, access: &Access) -> Result<Grant, Refusal> {
@@ -89,10 +100,10 @@ impl PasswordFile {
         let login = authorization.and_then(Login::parse).ok_or_else(|| refuse(Reason::PasswordRequired))?;
         let passwords = self.passwords().await.map_err(|error| refuse(Reason::PasswordFile(error.to_string())))?;
         let user = Arc::clone(&login.user);
-        if self.check(login, passwords).await {
-            Ok(Grant::unlimited(Some(user), access))
-        } else {
-            Err(refuse(Reason::WrongPassword { user: clip(&user) }))
+        match self.check(login, passwords).await {
+            Some(true) => Ok(Grant::unlimited(Some(user), access)),
+            Some(false) => Err(refuse(Reason::WrongPassword { user: clip(&user) })),
+            None => Err(refuse(Reason::Busy)),
         }
     }
 
@@ -119,15 +130,16 @@ impl PasswordFile {
         Ok(passwords)
     }
 
-    /// Whether the password is right; a user who does not exist takes as long as one who does.
-    async fn check(&self, login: Login, passwords: Arc<Passwords>) -> bool {
+    /// Whether the password is right; a user who does not exist takes as long as one who does. `None` when too many
+    /// others wait to hear that.
+    async fn check(&self, login: Login, passwords: Arc<Passwords>) -> Option<bool> {
         let hash = passwords.hash_of(&login.user).map(str::to_owned);
         let now = self.clock.now();
         let proof = hash.map(|hash| self.recent.proof(&login.user, login.password.expose(), &hash));
         if proof.is_some_and(|proof| self.recent.contains(&proof, now)) {
-            return true;
+            return Some(true);
         }
-        let Ok(permit) = Arc::clone(&self.checks).acquire_owned().await else { return false };
+        let permit = self.turn().await?;
         let right = blocking(move || {
             let _permit = permit;
             passwords.verify(&login.user, login.password.expose())
@@ -136,7 +148,16 @@ impl PasswordFile {
         if let Some(proof) = proof.filter(|_| right) {
             self.recent.insert(proof, now);
         }
-        right
+        Some(right)
+    }
+
+    /// The right to compute a hash, for which a few may wait.
+    async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = Arc::clone(&self.checks).try_acquire_owned() {
+            return Some(permit);
+        }
+        let _place = self.waiting.try_acquire().ok()?;
+        Arc::clone(&self.checks).acquire_owned().await.ok()
     }
 }
 
@@ -189,6 +210,7 @@ impl Login {
 mod tests {
     use std::{os::unix::fs::PermissionsExt as _, time::Duration};
 
+    use futures_util::future::{join, join_all};
     use time::OffsetDateTime;
 
     use super::*;
@@ -292,6 +314,29 @@ mod tests {
         assert!(!format!("{:?}", fixture.notices).contains(password.expose().as_str()));
         assert!(fixture.login("docker", password.expose()).await.is_ok());
         assert!(fixture.login("docker", "").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_passwords_is_turned_away() {
+        let fixture = load(Some(&(line("ann", "one") + &line("bob", "two")))).unwrap();
+        assert!(fixture.login("ann", "one").await.is_ok());
+        let all = u32::try_from(CHECKS_MAX).unwrap();
+        let busy = Arc::clone(&fixture.file.checks).acquire_many_owned(all).await.unwrap();
+        let flood = async { join_all((0..WAITING_MAX + 10).map(|_| fixture.login("bob", "wrong"))).await };
+        let others = async {
+            while fixture.file.waiting.available_permits() > 0 {
+                tokio::task::yield_now().await;
+            }
+            let late = fixture.login("bob", "two").await.unwrap_err();
+            assert_eq!(late.reason(), &Reason::Busy);
+            assert!(fixture.login("ann", "one").await.is_ok(), "a password that is remembered does not wait");
+            drop(busy);
+        };
+        let (outcomes, ()) = join(flood, others).await;
+        let reasons = outcomes.into_iter().map(|outcome| outcome.unwrap_err().reason().clone());
+        let turned_away = reasons.filter(|reason| *reason == Reason::Busy).count();
+        assert_eq!(turned_away, 10);
+        assert!(fixture.login("bob", "two").await.is_ok());
     }
 
     #[test]

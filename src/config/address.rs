@@ -5,7 +5,7 @@ use std::fmt;
 use anyhow::Result;
 use http::Uri;
 
-use crate::config::section::Field;
+use crate::config::{redact, section::Field};
 
 /// `host:port`; an empty host means all interfaces.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -50,9 +50,21 @@ impl Address {
     }
 }
 
-/// An absolute http or https URL without user information.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// An absolute http or https URL without user information. It is shown without the values of its query.
+#[derive(Clone, Eq, PartialEq)]
 pub struct Url(Uri);
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&redact::url(&self.0.to_string()))
+    }
+}
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Url({self})")
+    }
+}
 
 impl Url {
     /// Errors do not quote the text: it may hold a password.
@@ -89,11 +101,6 @@ impl Url {
     #[must_use]
     pub const fn uri(&self) -> &Uri {
         &self.0
-    }
-
-    #[must_use]
-    pub fn into_uri(self) -> Uri {
-        self.0
     }
 }
 

@@ -6,12 +6,10 @@ use std::fmt::Write;
 
 use crate::config::{
     node::{Node, Style, Value},
+    redact::{self, REDACTED},
     scalar,
     schema::{Secrecy, Shape},
 };
-
-/// What stands in a secret's place.
-const REDACTED: &str = "<redacted>";
 
 /// Parts of names that give a secret away where no table knows the key.
 const TELLING: &[&str] = &["secret", "password", "passwd", "key", "token", "credential", "dsn", "authorization"];
@@ -50,7 +48,7 @@ fn write_entries(text: &mut String, node: &Node, shape: &Shape, indent: usize) {
 fn write_value(text: &mut String, node: &Node, shape: &Shape, indent: usize) {
     match &node.value {
         Value::Scalar { text: value, style } => {
-            let _ = writeln!(text, " {}", scalar(&without_userinfo(value), *style));
+            let _ = writeln!(text, " {}", scalar(&redact::url(value), *style));
         }
         Value::List(items) if items.is_empty() => text.push_str(" []\n"),
         Value::List(items) => {
@@ -89,16 +87,6 @@ fn write_redacted(text: &mut String, node: &Node, indent: usize) {
 fn telling(name: &str) -> Secrecy {
     let name = name.to_lowercase();
     if TELLING.iter().any(|part| name.contains(part)) { Secrecy::Secret } else { Secrecy::Public }
-}
-
-/// A URL without the user name and password in it.
-fn without_userinfo(value: &str) -> String {
-    let Some((scheme, rest)) = value.split_once("://") else { return value.to_owned() };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    match authority.rfind('@') {
-        Some(at) => format!("{scheme}://{REDACTED}@{}", &rest[at + 1..]),
-        None => value.to_owned(),
-    }
 }
 
 /// A scalar as YAML, quoted unless it means the same without.

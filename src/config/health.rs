@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::Result;
-use http::{HeaderMap, Uri};
+use http::HeaderMap;
 
 use crate::config::{
     address::{Address, Url},
@@ -73,7 +73,7 @@ pub struct FileCheck {
 /// A HEAD request.
 #[derive(Clone, Debug)]
 pub struct HttpCheck {
-    pub uri: Uri,
+    pub uri: Url,
     /// All marked as sensitive.
     pub headers: HeaderMap,
     pub status: u16,
@@ -114,7 +114,7 @@ fn file(check: &Section<'_>) -> Result<FileCheck> {
 fn http(check: &Section<'_>) -> Result<HttpCheck> {
     let status = check.need("statuscode")?;
     Ok(HttpCheck {
-        uri: Url::read(&check.need("uri")?)?.into_uri(),
+        uri: Url::read(&check.need("uri")?)?,
         headers: headers::read(check.find("headers").as_ref(), headers::Sensitivity::Sensitive)?,
         status: match u16::try_from(status.integer()?) {
             Ok(status) if (100..600).contains(&status) => status,

@@ -24,6 +24,7 @@ mod inert;
 pub mod log;
 pub mod middleware;
 mod node;
+mod redact;
 mod scalar;
 mod schema;
 mod section;

@@ -8,6 +8,7 @@ use crate::{
         Registry,
         error::Error,
         page::{Page, Window},
+        pages::Pages,
     },
     store::{Depth, Entry, Listing, key::Key},
 };
@@ -45,80 +46,78 @@ impl Catalog<'_> {
 /// A walk down the tree of repositories that holds one page of names for each level that it is on.
 struct Walk<'a> {
     registry: &'a Registry,
-    levels: Vec<Level>,
+    levels: Vec<Level<'a>>,
 }
 
 /// A directory whose children are being visited.
-struct Level {
+struct Level<'a> {
     directory: Key,
     /// Relative to the root of all repositories, empty for that root itself.
     path: String,
     names: VecDeque<String>,
-    /// Where the next page of names begins, once `names` is used up.
-    after: Option<String>,
-    more: bool,
+    /// What comes once `names` is used up.
+    pages: Pages<'a>,
 }
 
-impl Level {
-    const fn new(directory: Key, path: String, after: Option<String>) -> Self {
-        Self { directory, path, names: VecDeque::new(), after, more: true }
+impl<'a> Level<'a> {
+    /// The children behind `after`.
+    fn new(registry: &'a Registry, directory: Key, path: String, after: Option<String>) -> Self {
+        let prefix = directory.clone();
+        let pages = registry.pages(Listing { prefix, depth: Depth::Children, after, limit: NAMES_MAX });
+        Self { directory, path, names: VecDeque::new(), pages }
     }
 
     fn child(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}/{name}", self.path) }
+    }
+
+    /// Takes the next page of names; whether there was one. What begins with an underscore belongs to the repository
+    /// itself.
+    async fn fetch(&mut self) -> Result<bool, Error> {
+        let Some(page) = self.pages.next().await? else { return Ok(false) };
+        let directories = page.into_iter().filter_map(|entry| match entry {
+            Entry::Prefix { name } => Some(name).filter(|name| !name.starts_with('_')),
+            Entry::Object { .. } => None,
+        });
+        self.names.extend(directories);
+        Ok(true)
     }
 }
 
 impl<'a> Walk<'a> {
     /// Continues behind a path, which need not exist nor be a legal name.
     fn after(registry: &'a Registry, path: Option<&str>) -> Self {
-        let mut level = Level::new(registry.layout.repositories(), String::new(), None);
+        let (mut directory, mut path_so_far) = (registry.layout.repositories(), String::new());
         let mut levels = Vec::new();
         for component in path.into_iter().flat_map(|path| path.split('/')).take(LEN_MAX) {
-            level.after = Some(component.to_owned());
+            let level = Level::new(registry, directory, path_so_far, Some(component.to_owned()));
             let below = (level.directory.join(component), level.child(component));
             levels.push(level);
             // Nothing lies below what cannot be a directory.
-            let (Ok(directory), path) = below else { return Self { registry, levels } };
-            level = Level::new(directory, path, None);
+            let (Ok(child), path) = below else { return Self { registry, levels } };
+            (directory, path_so_far) = (child, path);
         }
-        levels.push(level);
+        levels.push(Level::new(registry, directory, path_so_far, None));
         Self { registry, levels }
     }
 
     /// The next directory that may be a repository.
     async fn next(&mut self) -> Result<Option<String>, Error> {
         while let Some(level) = self.levels.last_mut() {
-            if let Some(name) = level.names.pop_front() {
-                let path = level.child(&name);
-                let Ok(directory) = level.directory.join(&name) else { continue };
-                if path.len() > LEN_MAX {
-                    continue;
+            let Some(name) = level.names.pop_front() else {
+                if !level.fetch().await? {
+                    self.levels.pop();
                 }
-                self.levels.push(Level::new(directory, path.clone(), None));
-                return Ok(Some(path));
-            }
-            if !level.more {
-                self.levels.pop();
+                continue;
+            };
+            let path = level.child(&name);
+            let Ok(directory) = level.directory.join(&name) else { continue };
+            if path.len() > LEN_MAX {
                 continue;
             }
-            fetch(self.registry, level).await?;
+            self.levels.push(Level::new(self.registry, directory, path.clone(), None));
+            return Ok(Some(path));
         }
         Ok(None)
     }
-}
-
-/// Fetches the next page of a level's names. What begins with an underscore belongs to the repository itself.
-async fn fetch(registry: &Registry, level: &mut Level) -> Result<(), Error> {
-    let prefix = level.directory.clone();
-    let listing = Listing { prefix, depth: Depth::Children, after: level.after.take(), limit: NAMES_MAX };
-    let page = registry.store.list(&listing).await?;
-    level.after = page.entries.last().map(|entry| entry.name().to_owned());
-    level.more = page.more && level.after.is_some();
-    let directories = page.entries.into_iter().filter_map(|entry| match entry {
-        Entry::Prefix { name } => Some(name).filter(|name| !name.starts_with('_')),
-        Entry::Object { .. } => None,
-    });
-    level.names.extend(directories);
-    Ok(())
 }

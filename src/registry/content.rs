@@ -93,17 +93,13 @@ impl Registry {
     }
 
     async fn links_below(&self, prefix: Key) -> Result<bool, Error> {
-        let mut listing = Listing { prefix, depth: Depth::All, after: None, limit: 16 };
-        loop {
-            let page = self.store.list(&listing).await?;
-            if page.entries.iter().any(|entry| entry.name().ends_with("/link")) {
+        let mut pages = self.pages(Listing { prefix, depth: Depth::All, after: None, limit: 16 });
+        while let Some(page) = pages.next().await? {
+            if page.iter().any(|entry| entry.name().ends_with("/link")) {
                 return Ok(true);
             }
-            listing.after = page.entries.last().map(|entry| entry.name().to_owned());
-            if !page.more || listing.after.is_none() {
-                return Ok(false);
-            }
         }
+        Ok(false)
     }
 
     /// The size of content, remembered or looked up; `None` when it is not there.

@@ -1,7 +1,7 @@
 //! What can go wrong in a registry, in the words of its domain.
 
 use crate::{
-    oci::{digest::Digest, name::RepositoryName, reference::Reference},
+    oci::{digest::Digest, name::RepositoryName, reference::Reference, tag::Tag},
     store,
 };
 
@@ -19,6 +19,9 @@ pub enum Error {
     /// Content that the manifest names and this repository lacks, each once.
     #[error("the manifest names content that this repository lacks")]
     ManifestReferencesUnknown(Vec<Digest>),
+    /// It was to be made, and names another manifest already.
+    #[error("tag {0} is taken")]
+    TagTaken(Tag),
     #[error("the content's digest is {actual}, not {expected}")]
     DigestMismatch { expected: Digest, actual: Digest },
     #[error(transparent)]

@@ -18,6 +18,7 @@ pub mod format;
 pub mod layout;
 pub mod manifests;
 pub mod page;
+mod pages;
 pub mod referrers;
 pub mod session;
 pub mod tags;

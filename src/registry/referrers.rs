@@ -24,6 +24,7 @@ use crate::{
         Registry, content,
         error::Error,
         page::{Page, Window},
+        pages::Pages,
     },
     store::{self, Depth, Listing, Precondition, error::Kind},
 };
@@ -115,7 +116,7 @@ impl Referrers<'_> {
             after: after.map(|after| after.replacen(':', "/", 1)),
             limit: DIGESTS_MAX,
         };
-        Ok(Candidates { registry: self.registry, listing, recorded: VecDeque::new(), more: true, tagged })
+        Ok(Candidates { pages: self.registry.pages(listing), recorded: VecDeque::new(), more: true, tagged })
     }
 
     /// What the index under the subject's referrers tag points at.
@@ -193,8 +194,7 @@ impl Referrer {
 
 /// Two ordered sets of digests, merged: those with a record, a page at a time, and those under the referrers tag.
 struct Candidates<'a> {
-    registry: &'a Registry,
-    listing: Listing,
+    pages: Pages<'a>,
     recorded: VecDeque<Digest>,
     more: bool,
     tagged: BTreeSet<Digest>,
@@ -223,11 +223,13 @@ impl Candidates<'_> {
     }
 
     async fn fetch(&mut self) -> Result<(), store::error::Error> {
-        let page = self.registry.store.list(&self.listing).await?;
-        self.listing.after = page.entries.last().map(|entry| entry.name().to_owned());
-        self.more = page.more && self.listing.after.is_some();
-        let digests = page.entries.iter().filter_map(|entry| entry.name().replacen('/', ":", 1).parse().ok());
-        self.recorded.extend(digests);
+        match self.pages.next().await? {
+            None => self.more = false,
+            Some(page) => {
+                let digests = page.iter().filter_map(|entry| entry.name().replacen('/', ":", 1).parse().ok());
+                self.recorded.extend(digests);
+            }
+        }
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! Tags of one repository.
 
+use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
         error::Error,
         page::{Page, Window},
     },
-    store::{self, Depth, Entry, Listing, key::Key},
+    store::{self, Depth, Entry, Listing, Precondition, error::Kind, key::Key},
 };
 
 /// Most names asked of the store at once.
@@ -64,9 +65,7 @@ impl Tags<'_> {
         if !self.registry.stands(&current).await? {
             return Err(Error::ManifestUnknown(Reference::Tag(tag.clone())));
         }
-        // First what makes it a tag, so that a stop in between leaves no tag.
-        self.registry.store.delete(&[current]).await?;
-        self.delete_history(self.registry.layout.tag(self.repository, tag)).await
+        Ok(self.remove(tag).await?)
     }
 
     /// Makes a tag name this manifest: its history first, as Distribution does.
@@ -76,6 +75,25 @@ impl Tags<'_> {
         self.registry.write_link(&layout.tag_current(self.repository, tag), digest).await
     }
 
+    /// Makes a tag name this manifest unless it names another; whether it does now. Of several that make one tag at
+    /// the same time, one wins.
+    pub(in crate::registry) async fn set_once(&self, tag: &Tag, digest: &Digest) -> Result<bool, store::error::Error> {
+        let current = self.registry.layout.tag_current(self.repository, tag);
+        let content = vec![Bytes::from(digest.to_string())];
+        match self.registry.store.put(&current, content, Precondition::Absent).await {
+            Err(error) if error.kind == Kind::AlreadyExists => match self.registry.read_link(&current).await? {
+                Some(standing) if standing != *digest => return Ok(false),
+                // Written by an attempt whose answer was lost, or damaged: then it names nothing.
+                _ => self.registry.write_link(&current, digest).await?,
+            },
+            written => written?,
+        }
+        // Its history last, so that one who loses leaves none.
+        let index = self.registry.layout.tag_index(self.repository, tag, digest);
+        self.registry.write_link(&index, digest).await?;
+        Ok(true)
+    }
+
     /// Removes every tag that names this manifest now; returns them.
     pub(in crate::registry) async fn delete_naming(&self, digest: &Digest) -> Result<Vec<Tag>, Error> {
         let (mut deleted, mut after, mut more) = (Vec::new(), None, true);
@@ -83,10 +101,10 @@ impl Tags<'_> {
             let names = self.names(&mut after, NAMES_MAX).await?;
             more = after.is_some();
             for tag in self.naming(names, digest).await? {
-                match self.delete(&tag).await {
-                    Ok(()) => deleted.push(tag),
-                    Err(Error::ManifestUnknown(_)) => {}
-                    Err(error) => return Err(error),
+                // Since it was looked up with all the others a push may have moved it.
+                if self.names_manifest(&tag, digest).await? {
+                    self.remove(&tag).await?;
+                    deleted.push(tag);
                 }
             }
         }
@@ -115,19 +133,29 @@ impl Tags<'_> {
     }
 
     async fn naming(&self, names: Vec<Tag>, digest: &Digest) -> Result<Vec<Tag>, store::error::Error> {
-        let lookups = names.into_iter().map(|tag| async move {
-            let link = self.registry.layout.tag_current(self.repository, &tag);
-            let current = self.registry.read_link(&link).await?;
-            Ok((current.as_ref() == Some(digest)).then_some(tag))
-        });
+        let lookups =
+            names.into_iter().map(|tag| async move { Ok(self.names_manifest(&tag, digest).await?.then_some(tag)) });
         stream::iter(lookups).buffered(LOOKUPS).try_filter_map(|tag| async { Ok(tag) }).try_collect().await
     }
 
-    async fn delete_history(&self, tag: Key) -> Result<(), Error> {
-        let listing = Listing { prefix: tag.clone(), depth: Depth::All, after: None, limit: NAMES_MAX };
+    async fn names_manifest(&self, tag: &Tag, digest: &Digest) -> Result<bool, store::error::Error> {
+        let link = self.registry.layout.tag_current(self.repository, tag);
+        Ok(self.registry.read_link(&link).await?.as_ref() == Some(digest))
+    }
+
+    /// Removes first what makes it a tag, so that a stop in between leaves no tag, then what it ever named.
+    async fn remove(&self, tag: &Tag) -> Result<(), store::error::Error> {
+        let root = self.registry.layout.tag(self.repository, tag);
+        let current = self.registry.layout.tag_current(self.repository, tag);
+        self.registry.store.delete(std::slice::from_ref(&current)).await?;
+        let listing = Listing { prefix: root.clone(), depth: Depth::All, after: None, limit: NAMES_MAX };
         loop {
             let page = self.registry.store.list(&listing).await?;
-            let keys: Vec<Key> = page.entries.iter().filter_map(|entry| tag.join(entry.name()).ok()).collect();
+            let keys: Vec<Key> = page.entries.iter().filter_map(|entry| root.join(entry.name()).ok()).collect();
+            // It was pushed again: that tag, and its history, are no longer ours to remove.
+            if keys.contains(&current) {
+                return Ok(());
+            }
             self.registry.store.delete(&keys).await?;
             // What cannot be deleted by its name is a stray object of somebody else's.
             if !page.more || keys.is_empty() {

@@ -1,7 +1,8 @@
 //! Objects in memory: a true implementation, for tests and for `storage: inmemory`.
 //!
 //! It can play any backend ([`Limits`]), and is as strict as the strictest of that kind: with equal parts, the numbers
-//! must be consecutive, the tags those of the last write, and every part but the last of exactly the announced size.
+//! must be consecutive, the tags those of the last write, and every part but the last of exactly the size that was
+//! announced to whoever began the upload.
 
 use std::{
     collections::BTreeMap,
@@ -30,7 +31,7 @@ use crate::{
 pub struct Memory {
     limits: Limits,
     clock: Arc<dyn Clock>,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
@@ -50,6 +51,7 @@ struct Stored {
 
 struct Upload {
     started: OffsetDateTime,
+    parts: Parts,
     /// By number where parts are equal, by offset where they are appended.
     slots: BTreeMap<u64, Filled>,
 }
@@ -63,7 +65,13 @@ struct Filled {
 impl Memory {
     #[must_use]
     pub fn new(limits: Limits, clock: Arc<dyn Clock>) -> Self {
-        Self { limits, clock, state: Mutex::default() }
+        Self { limits, clock, state: Arc::default() }
+    }
+
+    /// The same objects as they show themselves to a replica that is configured otherwise.
+    #[must_use]
+    pub fn with_limits(&self, limits: Limits) -> Self {
+        Self { limits, clock: Arc::clone(&self.clock), state: Arc::clone(&self.state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -73,13 +81,6 @@ impl Memory {
     fn stored(&self, content: Vec<Bytes>) -> Stored {
         let meta = Meta { size: length(&content), modified: self.clock.now() };
         Stored { content, meta }
-    }
-
-    fn assembled(&self, upload: &Upload, parts: &[Part]) -> Result<Vec<Bytes>, &'static str> {
-        match self.limits.parts {
-            Parts::Appended => upload.appended(parts),
-            Parts::Equal { size } => upload.equal(parts, size),
-        }
     }
 }
 
@@ -142,7 +143,7 @@ impl Store for Memory {
 
     async fn begin(&self, key: &Key) -> Result<Multipart> {
         let upload = Multipart { key: key.clone(), id: Uuid::new_v4().to_string() };
-        let begun = Upload { started: self.clock.now(), slots: BTreeMap::new() };
+        let begun = Upload { started: self.clock.now(), parts: self.limits.parts, slots: BTreeMap::new() };
         self.state().uploads.insert(name(&upload), begun);
         Ok(upload)
     }
@@ -181,7 +182,7 @@ impl Store for Memory {
             let standing = state.objects.get(upload.key.as_str()).map(|stored| stored.meta.size);
             return if standing.is_some() && standing == total { Ok(()) } else { Err(fail(Kind::UploadGone)) };
         };
-        let content = self.assembled(begun, parts).map_err(|what| fail(Kind::Corrupt).with_source(what))?;
+        let content = begun.assembled(parts).map_err(|what| fail(Kind::Corrupt).with_source(what))?;
         state.objects.insert(upload.key.to_string(), self.stored(content));
         state.uploads.remove(&name(upload));
         Ok(())
@@ -248,6 +249,13 @@ impl State {
 }
 
 impl Upload {
+    fn assembled(&self, parts: &[Part]) -> Result<Vec<Bytes>, &'static str> {
+        match self.parts {
+            Parts::Appended => self.appended(parts),
+            Parts::Equal { size } => self.equal(parts, size),
+        }
+    }
+
     /// The first bytes of what a file would hold, as many as the parts named have.
     fn appended(&self, parts: &[Part]) -> Result<Vec<Bytes>, &'static str> {
         let total = parts.iter().try_fold(0_u64, |sum, part| sum.checked_add(part.length)).ok_or("endless parts")?;

@@ -62,8 +62,6 @@ pub enum Http2 {
 pub enum Error {
     #[error("cipher suite {0:?} is not known")]
     UnknownCipherSuite(String),
-    #[error("none of the configured cipher suites is safe enough to be offered")]
-    NoCipherSuite,
     #[error(transparent)]
     Client(#[from] client::Error),
     #[error("TLS cannot be set up: {0}")]

@@ -1,7 +1,19 @@
 //! Who may do what, through the whole gateway: challenges, foreign repositories, late tokens, protected tags.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use futures_util::future::join_all;
+use pierhead::{
+    auth::{
+        authority::Authority,
+        htpasswd::{self, PasswordFile},
+    },
+    clock::SystemClock,
+};
 use serde_json::{Value, json};
 
 use crate::gateway::{IMAGE, REALM, Rig, ask, sha256};
@@ -14,6 +26,38 @@ fn challenge(scope: &str, error: &str) -> String {
 
 fn need(name: &str, action: &str) -> Value {
     json!({ "Type": "repository", "Class": "", "Name": name, "Action": action })
+}
+
+/// Hashing is slow on purpose: who waits for it is told to come back when too many do, and nobody's password is shown.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_passwords() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("htpasswd");
+    std::fs::write(&path, format!("ann:{}\n", bcrypt::hash("canary", 10).unwrap())).unwrap();
+    let settings = htpasswd::Settings { realm: "R".to_owned(), path };
+    let (file, _) = PasswordFile::load(settings, Arc::new(SystemClock)).unwrap();
+    let rig = Rig::with(|plan| plan.authority = Some(Authority::Htpasswd(file))).await;
+    let login = |password: &str| ask("GET", "/v2/").header("authorization", &basic(password));
+    let flood = join_all((0..300).map(|n| rig.send(login(&format!("canary{n}"))))).await;
+    let (mut refused, mut turned_away) = (0, 0);
+    for answer in flood {
+        assert!(!format!("{answer:?}").contains("canary"));
+        match answer.status {
+            401 => refused += 1,
+            429 => {
+                turned_away += 1;
+                assert_eq!((answer.code().as_str(), answer.header("retry-after").as_str()), ("TOOMANYREQUESTS", "5"));
+                assert!(!answer.headers.contains_key("www-authenticate"), "the password may be right");
+            }
+            status => panic!("{status}"),
+        }
+    }
+    assert!(refused >= 4 && turned_away > 0, "{refused} refused, {turned_away} turned away");
+    assert_eq!(rig.send(login("canary")).await.status, 200);
+}
+
+fn basic(password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("ann:{password}")))
 }
 
 #[tokio::test]
@@ -141,6 +185,37 @@ async fn late_tokens() {
     assert_eq!(late.status, 401);
     let renewed = rig.token(&["a:pull,push"]);
     assert_eq!(rig.send(ask("PUT", &target).token(&renewed).header("content-length", "0")).await.status, 201);
+}
+
+/// Both find no tag while their heads are read; one of them makes it.
+#[tokio::test]
+async fn an_immutable_tag_is_made_once() {
+    let rig = Rig::guarded().await;
+    let meta = json!({ "tag_immutable_patterns": ["^v"] });
+    let token = rig.sign(&json!([{ "type": "repository", "name": "a", "actions": ["pull", "push"], "meta": meta }]));
+    let config = sha256(b"{}");
+    let blob = ask("POST", &format!("/v2/a/blobs/uploads/?digest={config}")).token(&token).body("{}");
+    assert_eq!(rig.send(blob).await.status, 201);
+    let manifest = |number: usize| {
+        let config = json!({ "mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2 });
+        json!({ "schemaVersion": 2, "mediaType": IMAGE, "config": config, "layers": [], "n": number }).to_string()
+    };
+    let put = |number| {
+        let put = ask("PUT", "/v2/a/manifests/v1").token(&token).header("content-type", IMAGE);
+        rig.send(put.body(manifest(number)))
+    };
+    let answers = join_all((0..3).map(put)).await;
+    let made: Vec<_> = (0..3).filter(|number| answers[*number].status == 201).collect();
+    assert_eq!(made.len(), 1, "{answers:?}");
+    for refused in answers.iter().filter(|answer| answer.status != 201) {
+        assert_eq!((refused.status, refused.code().as_str()), (401, "IMMUTABLE_TAG"));
+        assert_eq!(refused.json()["errors"][0]["detail"], json!({ "tag": "v1" }));
+    }
+    let stands = rig.send(ask("GET", "/v2/a/manifests/v1").token(&token)).await;
+    assert_eq!(stands.text(), manifest(made[0]));
+    // Pushed once more with the same content, each tag but this one is still free.
+    let free = ask("PUT", "/v2/a/manifests/w").token(&token).header("content-type", IMAGE).body(manifest(made[0]));
+    assert_eq!(rig.send(free).await.status, 201);
 }
 
 /// The patterns that GitLab writes into tokens.

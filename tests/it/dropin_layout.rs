@@ -90,7 +90,7 @@ async fn push_everything(store: Arc<dyn Store>) -> Result<(), Box<dyn Error>> {
         ("solo", "old", &docker),
     ] {
         let (reference, raw) = (tag.parse()?, content(digest));
-        let incoming = Incoming { reference, tags: Vec::new(), content_type: None, raw };
+        let incoming = Incoming { reference, tags: Vec::new(), immutable: Vec::new(), content_type: None, raw };
         registry.manifests(&name(repository)).put(incoming).await?;
     }
     Ok(())

@@ -3,7 +3,7 @@
 //! A call fails before its effect (the request was lost), after it (the answer was lost), or never comes back and the
 //! request is dropped (the process died). The client then asks how far the upload is and goes on from there.
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{future::ready, ops::Range, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use pierhead::{
     oci::{digest::Digest, name::RepositoryName},
     registry::{
         Registry,
+        blobs::Blob,
         error::Error as RegistryError,
         manifests::Incoming,
         uploads::{Error, Hint, Progress},
@@ -19,7 +20,7 @@ use pierhead::{
     store::{
         Limits, Listing, Meta, Multipart, Object, Page, Part, Pending, Precondition, Result as StoreResult, Slot,
         Store, Writers,
-        error::Kind,
+        error::{Error as StoreError, Kind, Operation},
         faulty::{Faulty, Plan, When},
         key::Key,
     },
@@ -27,6 +28,7 @@ use pierhead::{
 use tokio::sync::Semaphore;
 
 use crate::{
+    meddling::Meddling,
     registry_tree::{name, tag},
     upload_bed::{APPENDED, Bed, Chunks, EQUAL, content, long, read, settings, sha256},
 };
@@ -41,10 +43,14 @@ const CONTENT_LEN: usize = 400;
 enum Flow {
     /// POST, a PATCH for each of these lengths, PUT with what is left.
     Patches(&'static [usize]),
+    /// The same, and another version stored the hash after the first PATCH.
+    OtherVersion(&'static [usize]),
     /// POST, PUT with a body.
     Put,
     /// POST with the digest and a body.
     Post,
+    /// The same with a body that is too slow to be waited for in memory.
+    SlowPost,
     Mount,
     Cancel,
     Manifest,
@@ -53,10 +59,12 @@ enum Flow {
     DeleteBlob,
 }
 
-const FLOWS: [Flow; 11] = [
+/// All that need no time.
+const FLOWS: [Flow; 12] = [
     Flow::Patches(&[100, 37, 64, 199]),
     Flow::Patches(&[100, 36, 64]),
     Flow::Patches(&[CONTENT_LEN]),
+    Flow::OtherVersion(&[150, 50]),
     Flow::Put,
     Flow::Post,
     Flow::Mount,
@@ -88,7 +96,11 @@ impl Client {
     }
 
     /// What stood before the flow.
-    async fn prepare(&self, registry: &Registry) {
+    async fn prepare(&mut self, bed: &Bed, registry: &Registry) {
+        if let Flow::OtherVersion(lengths) = self.flow {
+            self.patch(registry, lengths[0]).await.unwrap();
+            bed.forget_hash(self.at.as_ref().expect("begun").id).await;
+        }
         if self.flow == Flow::Mount {
             store(registry, &self.other, &self.content).await.unwrap();
         }
@@ -102,15 +114,21 @@ impl Client {
     }
 
     const fn patches(&self) -> bool {
-        matches!(self.flow, Flow::Patches(_) | Flow::Put | Flow::Cancel)
+        matches!(self.flow, Flow::Patches(_) | Flow::OtherVersion(_) | Flow::Put | Flow::Cancel)
     }
 
     /// Goes on to the end of the flow.
     async fn run(&mut self, registry: &Registry) -> Outcome {
         match self.flow {
-            Flow::Patches(lengths) => self.push(registry, lengths).await,
+            Flow::Patches(lengths) | Flow::OtherVersion(lengths) => self.push(registry, lengths).await,
             Flow::Put => self.push(registry, &[]).await,
             Flow::Post => store(registry, &self.name, &self.content).await,
+            Flow::SlowPost => {
+                let mut body = Chunks::of(&self.content, 30).every(Duration::from_secs(11));
+                let uploads = registry.uploads(&self.name);
+                let stored = uploads.store(&self.digest(), long(self.content.len()), &mut body).await;
+                stored.map(drop).map_err(|error| error.to_string())
+            }
             Flow::Mount => {
                 let mounted = registry.blobs(&self.name).mount(&self.digest(), &self.other).await;
                 mounted.map(drop).map_err(told)
@@ -185,6 +203,7 @@ impl Client {
         let incoming = Incoming {
             reference: "latest".parse().unwrap(),
             tags: Vec::new(),
+            immutable: Vec::new(),
             content_type: None,
             raw: Bytes::from_static(MANIFEST.as_bytes()),
         };
@@ -232,7 +251,7 @@ impl Client {
     async fn check_done(&self, registry: &Registry, context: &str) {
         let manifest = registry.manifests(&self.name).get(&"latest".parse().unwrap()).await;
         match self.flow {
-            Flow::Patches(_) | Flow::Put | Flow::Post | Flow::Mount => {
+            Flow::Patches(_) | Flow::OtherVersion(_) | Flow::Put | Flow::Post | Flow::SlowPost | Flow::Mount => {
                 assert_eq!(read(registry, &self.name, &self.digest()).await, self.content, "{context}");
             }
             Flow::Cancel => {}
@@ -274,8 +293,7 @@ async fn calls_to_open(bed: &Bed) -> u64 {
 /// Breaks a flow off at one call; whether there was such a call.
 async fn fail(bed: &Bed, flow: Flow, call: u64, when: When) -> bool {
     let mut client = Client::new(flow);
-    let whole = bed.replica().await;
-    client.prepare(&whole).await;
+    client.prepare(bed, &bed.replica().await).await;
     let plan = Plan { call: calls_to_open(bed).await + call, when, kind: Kind::Unavailable };
     let faulty = Arc::new(Faulty::new(Arc::clone(&bed.store), plan));
     let broken = bed.replica_over(Arc::clone(&faulty) as Arc<dyn Store>, settings()).await;
@@ -308,16 +326,31 @@ async fn recover(bed: &Bed, mut client: Client, done: bool, context: &str) {
 async fn every_fault(limits: Limits) {
     let mut calls = 0;
     for flow in FLOWS {
-        for when in [When::Before, When::After] {
-            let mut call = 1;
-            while fail(&Bed::memory(limits.clone()), flow, call, when).await {
-                call += 1;
-                assert!(call < CALLS_MAX, "{flow:?} never ends");
-            }
-            calls += call - 1;
-        }
+        calls += every_fault_of(flow, &limits).await;
     }
     println!("{limits:?}: {calls} faults survived");
+}
+
+/// How many there are.
+async fn every_fault_of(flow: Flow, limits: &Limits) -> u64 {
+    let mut calls = 0;
+    for when in [When::Before, When::After] {
+        let mut call = 1;
+        while fail(&Bed::memory(limits.clone()), flow, call, when).await {
+            call += 1;
+            assert!(call < CALLS_MAX, "{flow:?} never ends");
+        }
+        calls += call - 1;
+    }
+    calls
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_lost_request_and_answer_of_a_slow_push() {
+    for limits in [EQUAL, APPENDED] {
+        let calls = every_fault_of(Flow::SlowPost, &limits).await;
+        println!("{limits:?}: {calls} faults survived by a slow push");
+    }
 }
 
 #[tokio::test]
@@ -350,7 +383,7 @@ async fn every_death(limits: Limits) {
             for call in 1.. {
                 let bed = Bed::memory(limits.clone());
                 let mut client = Client::new(flow);
-                client.prepare(&bed.replica().await).await;
+                client.prepare(&bed, &bed.replica().await).await;
                 let halting = Arc::new(Halting::new(Arc::clone(&bed.store), when, CALLS_MAX));
                 let dying = bed.replica_over(Arc::clone(&halting) as Arc<dyn Store>, settings()).await;
                 halting.allow(call - 1);
@@ -462,6 +495,36 @@ impl Store for Halting {
     async fn promote(&self, sources: &[Key], to: &Key) -> StoreResult<()> {
         self.pass(self.inner.promote(sources, to)).await
     }
+}
+
+/// Where taking the parts back fails as well, the purge finds them.
+#[tokio::test]
+async fn a_failed_direct_push_whose_abort_fails_is_found_by_the_purge() {
+    for (bed, length) in
+        [(Bed::memory(EQUAL), 300), (Bed::memory(APPENDED), (1 << 20) + 1), (Bed::filesystem(), (1 << 20) + 1)]
+    {
+        for failing in [Operation::PutPart, Operation::Complete] {
+            let store = Meddling::new(&bed.store, move |when, operation, key| {
+                let fails = when == When::Before && (operation == failing || operation == Operation::Abort);
+                let fault = StoreError::new(operation, key, Kind::Unavailable);
+                ready(if fails { Err(fault) } else { Ok(()) }).boxed()
+            });
+            let registry = bed.replica_over(Arc::new(store), settings()).await;
+            let whole = content(length);
+            let stored = store_at(&registry, &name("g/app"), &whole).await;
+            assert!(matches!(&stored, Err(Error::Store(error)) if error.kind == Kind::Unavailable), "{stored:?}");
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(bed.pending().await, 1, "{failing}");
+            bed.check_visible("a failed push").await;
+            bed.check_purged("a failed push").await;
+        }
+    }
+}
+
+async fn store_at(registry: &Registry, name: &RepositoryName, content: &Bytes) -> Result<Blob, Error> {
+    registry.uploads(name).store(&sha256(content), long(content.len()), &mut Chunks::of(content, 50_000)).await
 }
 
 /// Not at the purge's next round but at once.

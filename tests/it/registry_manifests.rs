@@ -1,20 +1,35 @@
 //! Manifests: stored only whole, served only true.
 
+use std::{future::ready, sync::Arc};
+
+use futures_util::FutureExt as _;
 use pierhead::{
+    clock::SystemClock,
     oci::{
         digest::{Algorithm, Digest},
         hasher::Hasher,
         reference::Reference,
     },
     registry::{
+        Registry,
         error::Error,
-        manifests::validation::{Children, Rules, Urls, Validation},
+        manifests::{
+            Incoming,
+            validation::{Children, Rules, Urls, Validation},
+        },
         page::Window,
     },
-    store::error::Kind,
+    store::{
+        Store,
+        error::{Kind, Operation},
+        faulty::When,
+    },
 };
 
-use crate::registry_tree::{Fixture, Tree, data, layer, name, revision, settings, sha256, tag};
+use crate::{
+    meddling::Meddling,
+    registry_tree::{Fixture, Tree, data, layer, name, revision, settings, sha256, tag},
+};
 
 fn invalid<T: std::fmt::Debug>(result: Result<T, Error>, part: &str) {
     match result {
@@ -203,6 +218,68 @@ async fn a_deleted_manifest_takes_its_tags_along() {
     fixture.get("d").await.unwrap();
     let left = fixture.tree.paths().into_iter().filter(|path| path.contains("tags/a/") || path.contains("tags/b/"));
     assert_eq!(left.count(), 0);
+}
+
+/// Deleting a manifest looks its tags up many at a time and deletes them one by one: those that a push moves meanwhile
+/// stay, and so does one that is pushed again while its history goes.
+#[tokio::test]
+async fn a_tag_that_moves_while_its_manifest_is_deleted_stays() {
+    let fixture = Fixture::new().await;
+    let first = fixture.image("a", "first").await;
+    for tag in ["b", "c"] {
+        fixture.image(tag, "first").await;
+    }
+    let second = fixture.image("other", "second").await;
+    let (tree, digest) = (Arc::clone(&fixture.tree), second.digest.clone());
+    let moves = move |when, operation, key: &str| {
+        if operation == Operation::Delete && key.ends_with("/tags/a/current/link") {
+            // Before `a` goes `b` is moved, and when it has gone it is pushed again.
+            let moved = if when == When::Before { "b" } else { "a" };
+            tree.write(&format!("repositories/g/app/_manifests/tags/{moved}/current/link"), digest.to_string());
+        }
+        ready(Ok(())).boxed()
+    };
+    let store: Arc<dyn Store> = Arc::clone(&fixture.tree.store) as Arc<dyn Store>;
+    let meddling = Arc::new(Meddling::new(&store, moves));
+    let registry = Registry::open(meddling, Arc::new(SystemClock), settings()).await.unwrap();
+    let deleted = registry.manifests(&fixture.name).delete(&first.digest).await.unwrap();
+    assert_eq!(deleted, ["a", "c"].map(tag), "and a is not what it was");
+    for tag in ["a", "b"] {
+        let stored = registry.manifests(&fixture.name).get(&tag.parse().unwrap()).await.unwrap();
+        assert_eq!(stored.digest, second.digest, "{tag}");
+    }
+    unknown(fixture.get("c").await);
+    unknown(fixture.get(&first.digest.to_string()).await);
+}
+
+#[tokio::test]
+async fn an_immutable_tag_names_one_manifest() {
+    let fixture = Fixture::new().await;
+    let (first, second) = (fixture.image_text("first", ""), fixture.image_text("second", ""));
+    let put = async |content: &str| {
+        let incoming = Incoming {
+            reference: "v1".parse().unwrap(),
+            tags: vec![tag("free")],
+            immutable: vec![tag("v1")],
+            content_type: None,
+            raw: content.to_owned().into(),
+        };
+        fixture.registry.manifests(&fixture.name).put(incoming).await
+    };
+    put(&first).await.unwrap();
+    put(&first).await.expect("an attempt whose answer was lost");
+    let taken = put(&second).await;
+    assert!(matches!(&taken, Err(Error::TagTaken(taken)) if *taken == tag("v1")), "{taken:?}");
+    assert_eq!(fixture.get("v1").await.unwrap(), first);
+    assert_eq!(fixture.get("free").await.unwrap(), first);
+    let history = |digest: &Digest| format!("_manifests/tags/v1/index/sha256/{}/link", digest.hex());
+    let paths = fixture.tree.paths();
+    assert!(paths.iter().any(|path| path.ends_with(&history(&sha256(&first)))));
+    assert!(!paths.iter().any(|path| path.ends_with(&history(&sha256(&second)))), "who loses leaves no trace");
+    // A damaged link names nothing.
+    fixture.tree.write("repositories/g/app/_manifests/tags/v1/current/link", "junk");
+    put(&second).await.unwrap();
+    assert_eq!(fixture.get("v1").await.unwrap(), second);
 }
 
 #[tokio::test]

@@ -143,6 +143,7 @@ impl Fixture {
         let incoming = Incoming {
             reference: reference.parse().expect("a reference"),
             tags: tags.iter().map(|tag| tag.parse().expect("a tag")).collect(),
+            immutable: Vec::new(),
             content_type: content_type.map(str::to_owned),
             raw: Bytes::copy_from_slice(content.as_bytes()),
         };

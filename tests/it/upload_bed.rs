@@ -16,9 +16,12 @@ use pierhead::{
         Registry, Settings,
         uploads::{Extent, Incoming, Interrupted, purge::Mode},
     },
-    store::{Depth, Entry, Limits, Listing, Parts, Store, filesystem::Filesystem, key::Key, memory::Memory},
+    store::{
+        Depth, Entry, Limits, Listing, Parts, Precondition, Store, filesystem::Filesystem, key::Key, memory::Memory,
+    },
 };
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::registry_tree;
 
@@ -30,6 +33,8 @@ pub(crate) const EQUAL: Limits = Limits { parts: Parts::Equal { size: 64 }, part
 
 pub(crate) struct Bed {
     pub(crate) store: Arc<dyn Store>,
+    /// The same, where it is in memory.
+    memory: Option<Arc<Memory>>,
     pub(crate) clock: Arc<ManualClock>,
     /// Of the file system's store.
     _directory: Option<tempfile::TempDir>,
@@ -39,14 +44,15 @@ impl Bed {
     pub(crate) fn memory(limits: Limits) -> Self {
         let clock = clock();
         let store = Arc::new(Memory::new(limits, Arc::clone(&clock) as Arc<dyn Clock>));
-        Self { store, clock, _directory: None }
+        Self { store: Arc::clone(&store) as Arc<dyn Store>, memory: Some(store), clock, _directory: None }
     }
 
     /// Files bear the time of day, so the clock begins with that.
     pub(crate) fn filesystem() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = Arc::new(Filesystem::open(directory.path()).unwrap());
-        Self { store, clock: Arc::new(ManualClock::new(OffsetDateTime::now_utc())), _directory: Some(directory) }
+        let clock = Arc::new(ManualClock::new(OffsetDateTime::now_utc()));
+        Self { store, memory: None, clock, _directory: Some(directory) }
     }
 
     pub(crate) async fn replica(&self) -> Registry {
@@ -57,6 +63,23 @@ impl Bed {
         let mut settings = settings();
         change(&mut settings);
         self.replica_over(Arc::clone(&self.store), settings).await
+    }
+
+    /// Over the same memory, cut otherwise.
+    pub(crate) async fn replica_cutting(&self, limits: Limits, settings: Settings) -> Registry {
+        let memory = self.memory.as_ref().expect("a bed in memory");
+        self.replica_over(Arc::new(memory.with_limits(limits)), settings).await
+    }
+
+    /// Makes the hash in an upload's highest record one that another version might have stored.
+    pub(crate) async fn forget_hash(&self, id: Uuid) {
+        let below = format!("/{id}/journal/");
+        let records = self.objects().await.into_iter().filter(|(name, _)| name.contains(&below));
+        let (name, record) = records.max_by(|(a, _), (b, _)| a.cmp(b)).expect("a record");
+        let mut record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+        record["contents"]["hash"]["state"] = "bm90IG91cnM=".into();
+        let key: Key = format!("docker/{name}").parse().unwrap();
+        self.store.put(&key, vec![record.to_string().into()], Precondition::Always).await.unwrap();
     }
 
     pub(crate) async fn replica_over(&self, store: Arc<dyn Store>, settings: Settings) -> Registry {
@@ -158,12 +181,22 @@ pub(crate) fn long(length: usize) -> Extent {
 
 /// Chunks of a body; `None` in the place of a chunk waits for ever.
 #[derive(Default)]
-pub(crate) struct Chunks(pub(crate) VecDeque<Option<Result<Bytes, Interrupted>>>);
+pub(crate) struct Chunks {
+    chunks: VecDeque<Option<Result<Bytes, Interrupted>>>,
+    /// Before each of them.
+    pause: Duration,
+}
 
 impl Chunks {
     pub(crate) fn of(content: &Bytes, chunk_len: usize) -> Self {
         let starts = (0..content.len()).step_by(chunk_len.max(1));
-        Self(starts.map(|at| Some(Ok(content.slice(at..content.len().min(at + chunk_len))))).collect())
+        let chunks = starts.map(|at| Some(Ok(content.slice(at..content.len().min(at + chunk_len))))).collect();
+        Self { chunks, pause: Duration::ZERO }
+    }
+
+    /// As if each chunk took so long on its way.
+    pub(crate) fn every(self, pause: Duration) -> Self {
+        Self { pause, ..self }
     }
 
     pub(crate) fn whole(content: &Bytes) -> Self {
@@ -171,7 +204,7 @@ impl Chunks {
     }
 
     pub(crate) fn then(mut self, end: Option<Interrupted>) -> Self {
-        self.0.push_back(end.map(Err));
+        self.chunks.push_back(end.map(Err));
         self
     }
 }
@@ -179,7 +212,10 @@ impl Chunks {
 #[async_trait]
 impl Incoming for Chunks {
     async fn chunk(&mut self) -> Result<Option<Bytes>, Interrupted> {
-        match self.0.pop_front() {
+        if !self.pause.is_zero() {
+            tokio::time::sleep(self.pause).await;
+        }
+        match self.chunks.pop_front() {
             None => Ok(None),
             Some(Some(chunk)) => chunk.map(Some),
             Some(None) => std::future::pending().await,

@@ -27,12 +27,13 @@ use pierhead::{
     },
     store::{
         Limits, Listing, Meta, Multipart, Object, Page, Part, Parts, Pending, Precondition, Result as StoreResult,
-        Slot, Store, Writers, key::Key,
+        Slot, Store, Writers, error::Operation, faulty::When, key::Key,
     },
 };
 use proptest::prelude::*;
 
 use crate::{
+    meddling::Meddling,
     registry_tree::name,
     upload_bed::{APPENDED, Bed, Chunks, EQUAL, content, long, read, settings, sha256},
 };
@@ -81,6 +82,8 @@ struct Piece {
 #[derive(Clone, Debug)]
 struct Push {
     limits: Limits,
+    /// Of the second replica.
+    other_limits: Limits,
     pieces: Vec<Piece>,
     /// With the PUT.
     last: usize,
@@ -108,6 +111,11 @@ fn pushes() -> impl Strategy<Value = Push> {
         Just(Limits { parts: Parts::Equal { size: 64 }, parts_max: 3 }),
         Just(Limits { parts: Parts::Equal { size: 1 }, parts_max: 50 }),
     ];
+    let limits = (limits, prop_oneof![Just(None), proptest::sample::select(vec![1, 16, 64, 100]).prop_map(Some)]);
+    let limits = limits.prop_map(|(limits, other)| match (limits.parts, other) {
+        (Parts::Equal { .. }, Some(size)) => (limits, Limits { parts: Parts::Equal { size }, parts_max: 50 }),
+        _ => (limits.clone(), limits),
+    });
     let algorithms = prop_oneof![
         Just((None, Algorithm::Sha256)),
         Just((Some(Algorithm::Sha512), Algorithm::Sha512)),
@@ -116,20 +124,24 @@ fn pushes() -> impl Strategy<Value = Push> {
     ];
     let last = prop_oneof![Just(0), 1..300_usize];
     let checkpoint = prop_oneof![Just(1 << 30), 1..200_u64];
-    (limits, pieces(), last, algorithms, checkpoint).prop_map(|(limits, pieces, last, algorithms, checkpoint)| Push {
-        limits,
-        pieces,
-        last,
-        algorithms,
-        checkpoint,
-    })
+    (limits, pieces(), last, algorithms, checkpoint).prop_map(
+        |((limits, other_limits), pieces, last, algorithms, checkpoint)| Push {
+            limits,
+            other_limits,
+            pieces,
+            last,
+            algorithms,
+            checkpoint,
+        },
+    )
 }
 
 async fn check_push(push: Push) {
     let bed = Bed::memory(push.limits.clone());
+    let settings = pierhead::registry::Settings { upload_checkpoint: push.checkpoint, ..settings() };
     let replicas = [
-        bed.replica_with(|settings| settings.upload_checkpoint = push.checkpoint).await,
-        bed.replica_with(|settings| settings.upload_checkpoint = push.checkpoint).await,
+        bed.replica_cutting(push.limits, settings.clone()).await,
+        bed.replica_cutting(push.other_limits, settings).await,
     ];
     let app = name("g/app");
     let whole = content(push.pieces.iter().map(|piece| piece.length).sum::<usize>() + push.last);
@@ -575,9 +587,12 @@ async fn an_exhausted_budget_lets_one_finish() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fast_uploads_share_a_budget_of_less_than_their_parts() {
     let bed = Bed::memory(LARGE);
-    let slow = Arc::new(Slow(Arc::clone(&bed.store)));
-    let registry =
-        Arc::new(bed.replica_over(slow, pierhead::registry::Settings { upload_memory: 3 << 20, ..settings() }).await);
+    let slow = Meddling::new(&bed.store, |when, operation, _| {
+        let pause = Duration::from_millis(if (when, operation) == (When::Before, Operation::PutPart) { 5 } else { 0 });
+        tokio::time::sleep(pause).map(Ok).boxed()
+    });
+    let settings = pierhead::registry::Settings { upload_memory: 3 << 20, ..settings() };
+    let registry = Arc::new(bed.replica_over(Arc::new(slow), settings).await);
     let whole = content(9 * MIB);
     let pushes = (0..4).map(|number| {
         let (registry, whole, app) = (Arc::clone(&registry), whole.clone(), name(&format!("g/app{number}")));
@@ -593,63 +608,175 @@ async fn fast_uploads_share_a_budget_of_less_than_their_parts() {
     assert_eq!(registry.upload_memory_taken(), 0);
 }
 
-/// Takes its time for every part.
-#[derive(Debug)]
-struct Slow(Arc<dyn Store>);
-
-#[async_trait]
-impl Store for Slow {
-    fn limits(&self) -> &Limits {
-        self.0.limits()
+/// Slow bodies of every kind, more of them than there is memory for: those that only trickle, those that fill a slab in
+/// time and no part, and those that stand still, on their way into journals and straight to their blobs.
+#[tokio::test(start_paused = true)]
+async fn slow_bodies_do_not_starve_others() {
+    let bed = Bed::memory(LARGE);
+    let registry = bed.replica().await;
+    let push = async |number: usize, length: usize, chunk_len: usize, pause: Duration| {
+        let whole = content(length);
+        let (app, digest) = (name(&format!("g/app{number}")), sha256(&whole));
+        let mut body = Chunks::of(&whole, chunk_len).every(pause);
+        if number.is_multiple_of(2) {
+            registry.uploads(&app).store(&digest, long(length), &mut body).await.unwrap();
+        } else {
+            let at = registry.uploads(&app).start(None, None);
+            let at = patch(&registry, &app, &at, long(length), body).await.unwrap();
+            put(&registry, &app, &at, &digest, &Bytes::new()).await.unwrap();
+        }
+        assert!(read(&registry, &app, &digest).await == whole);
+    };
+    let stand_still = join_all((0..12).map(async |number| {
+        let whole = content(MIB + number);
+        let mut body = Chunks::of(&whole, MIB).then(None);
+        registry.uploads(&name("g/still")).store(&sha256(&whole), long(2 * MIB), &mut body).await
+    }));
+    let quarter = Duration::from_millis(250);
+    let slow = (0..12).map(|number| push(number, 3 * MIB + number, 16 << 10, quarter));
+    let middling = (12..16).map(|number| push(number, 3 * MIB + number, 40 << 10, quarter));
+    let slow = async { (join_all(slow).await, join_all(middling).await) };
+    let fast = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        join_all((16..28).map(|number| push(number, 5 * MIB + number, 64 << 10, Duration::ZERO))).await;
+    };
+    let all = async {
+        let (in_time, _) = futures_util::join!(tokio::time::timeout(Duration::from_mins(1), fast), slow);
+        in_time.expect("those that are fast finish soon");
+    };
+    tokio::select! {
+        _ = stand_still => panic!("they never end"),
+        () = all => {}
+        () = tokio::time::sleep(Duration::from_mins(10)) => panic!("the slow ones do not finish"),
     }
-
-    async fn head(&self, key: &Key) -> StoreResult<Meta> {
-        self.0.head(key).await
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
     }
+    assert_eq!(registry.upload_memory_taken(), 0);
+    assert!(!bed.objects().await.iter().any(|(name, _)| name.contains("/tail/")), "what was put aside is gone");
+    bed.check_purged("slow bodies").await;
+}
 
-    async fn get(&self, key: &Key, range: Option<Range<u64>>) -> StoreResult<Object> {
-        self.0.get(key, range).await
+/// What a direct push cannot hold in memory is put aside, and goes with it, however it ends.
+#[tokio::test(start_paused = true)]
+async fn a_slow_direct_push() {
+    for limits in [EQUAL, APPENDED, Limits { parts: Parts::Equal { size: 60 }, parts_max: 20 }] {
+        for length in [10, 20, 60, 61, 64, 65, 120, 128, 300] {
+            let bed = Bed::memory(limits.clone());
+            let registry = bed.replica().await;
+            let (app, whole) = (name("g/app"), content(length));
+            let slow = |whole: &Bytes| Chunks::of(whole, 20).every(Duration::from_secs(11));
+            let stored = registry.uploads(&app).store(&sha256(&whole), long(length), &mut slow(&whole)).await;
+            assert_eq!(stored.unwrap().size, length as u64);
+            assert_eq!(read(&registry, &app, &sha256(&whole)).await, whole);
+            let before = bed.objects().await;
+            for other in [long(length + 1), long(length)] {
+                let wrong = registry.uploads(&app).store(&sha256(b"other"), other, &mut slow(&whole)).await;
+                assert!(matches!(wrong, Err(Error::DigestMismatch { .. } | Error::SizeMismatch)), "{wrong:?}");
+            }
+            {
+                let (digest, mut body) = (sha256(b"other"), slow(&whole).then(None));
+                let uploads = registry.uploads(&app);
+                let dropped = uploads.store(&digest, long(length), &mut body);
+                assert!(tokio::time::timeout(Duration::from_hours(1), dropped).await.is_err());
+            }
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!((bed.objects().await, bed.pending().await), (before, 0), "{limits:?}, {length} bytes");
+        }
     }
+}
 
-    async fn put(&self, key: &Key, content: Vec<Bytes>, precondition: Precondition) -> StoreResult<()> {
-        self.0.put(key, content, precondition).await
+/// The hash of an upload may have been stored in a form that only another version knows: the content is read back.
+#[tokio::test]
+async fn an_upload_that_another_version_hashed() {
+    let (app, whole) = (name("g/app"), content(300));
+    let right = sha256(&whole);
+    for bed in [Bed::memory(EQUAL), Bed::memory(APPENDED), Bed::filesystem()] {
+        let registry = bed.replica().await;
+        let begin = async |length: usize| {
+            let at = registry.uploads(&app).start(None, None);
+            let at = patch(&registry, &app, &at, long(length), Chunks::of(&whole.slice(..length), 50)).await.unwrap();
+            bed.forget_hash(at.id).await;
+            assert_eq!(status(&registry, &app, &at).await.unwrap().offset, length as u64);
+            at
+        };
+        // Finished as it is.
+        let at = begin(300).await;
+        put(&registry, &app, &at, &right, &Bytes::new()).await.unwrap();
+        assert_eq!(read(&registry, &app, &right).await, whole);
+        let at = begin(300).await;
+        let wrong = put(&registry, &app, &at, &sha256(b"other"), &Bytes::new()).await;
+        assert!(matches!(&wrong, Err(Error::DigestMismatch { actual, .. }) if *actual == right), "{wrong:?}");
+        // With more bytes: some, or none at first, which must not go on behind what was read back.
+        for length in [150, 128] {
+            let at = begin(length).await;
+            put(&registry, &app, &at, &right, &whole.slice(length..)).await.unwrap();
+            let at = begin(length).await;
+            let broken = Chunks::default().then(Some(Interrupted::Disconnected));
+            let broken = patch(&registry, &app, &at, Extent::default(), broken).await;
+            assert!(matches!(broken, Err(Error::Interrupted(_))), "{broken:?}");
+            let more = whole.slice(length..250);
+            let at = patch(&registry, &app, &at, long(more.len()), Chunks::of(&more, 30)).await.unwrap();
+            put(&registry, &app, &at, &right, &whole.slice(250..)).await.unwrap();
+            let sha512 = Hasher::digest(Algorithm::Sha512, &whole);
+            let at = begin(length).await;
+            put(&registry, &app, &at, &sha512, &whole.slice(length..)).await.unwrap();
+            assert_eq!(read(&registry, &app, &sha512).await, whole);
+        }
+        bed.check_visible("another version").await;
+        bed.check_purged("another version").await;
     }
+}
 
-    async fn delete(&self, keys: &[Key]) -> StoreResult<()> {
-        self.0.delete(keys).await
+/// A tail of one replica can hold more than a part of another, and its segment cannot go on with smaller parts.
+#[tokio::test]
+async fn replicas_that_cut_parts_of_different_sizes() {
+    let bed = Bed::memory(EQUAL);
+    let cutting =
+        async |size| bed.replica_cutting(Limits { parts: Parts::Equal { size }, parts_max: 10_000 }, settings()).await;
+    let replicas = [cutting(64).await, cutting(16).await, cutting(100).await];
+    let (app, whole) = (name("g/app"), content(700));
+    for order in [[0, 1, 2], [2, 1, 0], [2, 0, 1], [1, 2, 0]] {
+        for step in [60, 99, 130] {
+            let mut at = replicas[0].uploads(&app).start(None, None);
+            for (start, replica) in (0..600).step_by(step).zip(order.into_iter().cycle()) {
+                let chunk = whole.slice(start..start + step);
+                at = patch(&replicas[replica], &app, &at, long(step), Chunks::of(&chunk, 33)).await.unwrap();
+            }
+            let rest = whole.slice(usize::try_from(at.offset).unwrap()..);
+            let digest = sha256(&whole);
+            put(&replicas[order[1]], &app, &at, &digest, &rest).await.unwrap();
+            assert!(read(&replicas[0], &app, &digest).await == whole, "{order:?}, {step} bytes a step");
+            replicas[0].blobs(&app).delete(&digest).await.unwrap();
+        }
     }
+    bed.check_visible("parts of different sizes").await;
+    bed.check_purged("parts of different sizes").await;
+}
 
-    async fn list(&self, listing: &Listing) -> StoreResult<Page> {
-        self.0.list(listing).await
-    }
-
-    async fn begin(&self, key: &Key) -> StoreResult<Multipart> {
-        self.0.begin(key).await
-    }
-
-    async fn put_part(&self, upload: &Multipart, slot: Slot, content: Vec<Bytes>) -> StoreResult<Part> {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-        self.0.put_part(upload, slot, content).await
-    }
-
-    async fn flush(&self, upload: &Multipart) -> StoreResult<()> {
-        self.0.flush(upload).await
-    }
-
-    async fn complete(&self, upload: &Multipart, parts: &[Part], writers: Writers) -> StoreResult<()> {
-        self.0.complete(upload, parts, writers).await
-    }
-
-    async fn abort(&self, upload: &Multipart) -> StoreResult<()> {
-        self.0.abort(upload).await
-    }
-
-    async fn pending(&self, prefix: &Key) -> StoreResult<Vec<Pending>> {
-        self.0.pending(prefix).await
-    }
-
-    async fn promote(&self, sources: &[Key], to: &Key) -> StoreResult<()> {
-        self.0.promote(sources, to).await
+/// Nobody's clock wrote these: the purge neither breaks on them nor keeps such an upload for ever.
+#[tokio::test]
+async fn a_start_that_cannot_be() {
+    for forged in ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59-23:59", "2090-01-01T00:00:00Z", "0000-01-01T00:00:00Z"]
+    {
+        let bed = Bed::memory(EQUAL);
+        let registry = bed.replica().await;
+        let (app, whole) = (name("g/app"), content(100));
+        let at = registry.uploads(&app).start(None, None);
+        patch(&registry, &app, &at, long(100), Chunks::whole(&whole)).await.unwrap();
+        let key = format!("docker/registry/v2/repositories/g/app/_uploads/{}/startedat", at.id).parse().unwrap();
+        bed.store.put(&key, vec![Bytes::from(forged)], Precondition::Always).await.unwrap();
+        let week = settings().upload_lifetime;
+        let abandoned = usize::from(forged.starts_with("0000"));
+        let purged = registry.purge_uploads(week, Mode::Remove).await.unwrap();
+        assert_eq!(purged, Purged { abandoned, ..Purged::default() }, "{forged}");
+        assert_eq!(registry.purge_uploads(Duration::MAX, Mode::Remove).await.unwrap(), Purged::default(), "{forged}");
+        bed.clock.advance(week + Duration::from_secs(1));
+        let purged = registry.purge_uploads(week, Mode::Remove).await.unwrap();
+        assert_eq!(purged.abandoned, 1 - abandoned, "{forged}");
+        bed.check_purged(forged).await;
     }
 }
 

@@ -219,6 +219,10 @@ fn http() {
     refused("edge: {external_url: 'https://b'}\nhttp: {host: 'https://a'}", "edge.external_url contradicts http.host");
     refused("http: {headers: {'a b': [c]}}", "http.headers.a b is not a name");
     refused("http: {headers: {a: [\"b\\nc\"]}}", "http.headers.a.0 holds what no header");
+    for name in ["Content-Length", "transfer-encoding", "Connection", "Keep-Alive", "TE", "Trailer", "Upgrade"] {
+        refused(&format!("http: {{headers: {{{name}: [x]}}}}"), &format!("f.yml:5: http.headers.{name} cannot be set"));
+        refused(&format!("health: {{http: [{{uri: 'http://a', headers: {{{name}: [x]}}}}]}}"), "cannot be set");
+    }
     refused("http: {relativeurls: maybe}", "f.yml:5: http.relativeurls must be true or false");
     warned("http: {debug: {addr: ':5001'}}", "http.debug.addr", "other machines");
     warned("http: {debug: {prometheus: {enabled: true}}}", "http.debug.prometheus.enabled", "no effect");
@@ -434,7 +438,7 @@ fn the_effective_configuration_holds_no_secret() {
          reporting: {bugsnag: {apikey: canary}}\n\
          middleware: {registry: [{name: x, options: {privatekey: canary, x: canary}}]}\n\
          log: {hooks: [{options: {smtp: {password: canary}}}]}\n\
-         health: {http: [{uri: 'http://a', headers: {Authorization: [canary]}}]}\n\
+         health: {http: [{uri: 'http://a/b?token=canary#canary', headers: {Authorization: [canary]}}]}\n\
          database: {enabled: false, password: canary}\n\
          unknown: {thing: canary}\n",
     );

@@ -1,6 +1,6 @@
 //! A HEAD request whose answer's status is looked at.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderMap, Uri, uri::PathAndQuery};
 use rustls::{ClientConfig, pki_types::ServerName};
@@ -13,7 +13,7 @@ use crate::health::probe::connect;
 const STATUS_BYTES: usize = 12;
 
 /// A HEAD request over HTTP/1.1.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct HttpProbe {
     /// Absolute.
     pub uri: Uri,
@@ -23,6 +23,13 @@ pub struct HttpProbe {
     pub status: u16,
     /// For everything from the connection to the status; zero is 5 s.
     pub timeout: Duration,
+}
+
+impl fmt::Debug for HttpProbe {
+    /// Neither path nor headers: they may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpProbe").field("host", &self.uri.host()).finish_non_exhaustive()
+    }
 }
 
 #[derive(Clone, Debug)]

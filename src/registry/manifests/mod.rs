@@ -51,6 +51,8 @@ pub struct Incoming {
     pub reference: Reference,
     /// Further tags to set (`?tag=`, OCI distribution-spec after 1.1).
     pub tags: Vec<Tag>,
+    /// Those of all its tags that may not be moved from another manifest.
+    pub immutable: Vec<Tag>,
     /// The request's `Content-Type`, if any.
     pub content_type: Option<String>,
     pub raw: Bytes,
@@ -85,7 +87,8 @@ impl Manifests<'_> {
     /// Checks and stores a manifest, then moves its tags.
     ///
     /// # Errors
-    /// `ManifestInvalid`, `ManifestReferencesUnknown`, `DigestMismatch`.
+    /// `ManifestInvalid`, `ManifestReferencesUnknown`, `DigestMismatch`, and `TagTaken` for an immutable tag: then the
+    /// manifest is stored, and the tags before that one are set.
     pub async fn put(&self, incoming: Incoming) -> Result<Accepted, Error> {
         let (expected, tag) = match incoming.reference {
             Reference::Digest(digest) => (Some(digest), None),
@@ -105,7 +108,7 @@ impl Manifests<'_> {
                 tags.push(tag);
             }
         }
-        self.store(&manifest, &tags).await?;
+        self.store(&manifest, &tags, &incoming.immutable).await?;
         Ok(Accepted {
             digest: manifest.digest().clone(),
             media_type: manifest.media_type().to_owned(),
@@ -127,12 +130,12 @@ impl Manifests<'_> {
         if !self.registry.stands(&link).await? {
             return Err(Error::ManifestUnknown(Reference::Digest(digest.clone())));
         }
+        let subject = self.subject_of(digest).await?;
+        let referrer = subject.map(|subject| self.registry.layout.referrer(self.repository, &subject, digest));
+        // Nothing between the last tag and the link: a push of the same manifest that comes in there keeps its tag and
+        // loses its link.
         let tags = self.registry.tags(self.repository).delete_naming(digest).await?;
-        let mut keys = Vec::new();
-        if let Some(subject) = self.subject_of(digest).await? {
-            keys.push(self.registry.layout.referrer(self.repository, &subject, digest));
-        }
-        keys.push(link);
+        let keys: Vec<Key> = referrer.into_iter().chain([link]).collect();
         self.registry.store.delete(&keys).await?;
         Ok(tags)
     }
@@ -174,13 +177,18 @@ impl Manifests<'_> {
         Ok(manifest.and_then(|manifest| manifest.subject().map(|subject| subject.digest.clone())))
     }
 
-    async fn store(&self, manifest: &Manifest, tags: &[Tag]) -> Result<(), Error> {
+    async fn store(&self, manifest: &Manifest, tags: &[Tag], immutable: &[Tag]) -> Result<(), Error> {
         let (layout, digest) = (&self.registry.layout, manifest.digest());
         self.store_content(&layout.blob_data(digest), manifest).await?;
         self.registry.write_link(&layout.manifest_revision(self.repository, digest), digest).await?;
         self.registry.referrers(self.repository).record(manifest).await?;
+        let names = self.registry.tags(self.repository);
         for tag in tags {
-            self.registry.tags(self.repository).set(tag, digest).await?;
+            if !immutable.contains(tag) {
+                names.set(tag, digest).await?;
+            } else if !names.set_once(tag, digest).await? {
+                return Err(Error::TagTaken(tag.clone()));
+            }
         }
         Ok(())
     }

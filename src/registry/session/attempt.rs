@@ -28,6 +28,8 @@ pub struct Attempt {
     end: End,
     /// How often publishing found its sources gone.
     rounds: u8,
+    /// What the content hashes to, where it was read back and that is not what it should be.
+    found: Option<Digest>,
     state: State,
 }
 
@@ -97,7 +99,9 @@ pub enum Event {
     },
     Finished,
     /// Read back, the content does not have the digest that it was to be published under.
-    Mismatched,
+    Mismatched {
+        actual: Digest,
+    },
     Promoted,
     Linked,
     /// What was to be published is gone: somebody else finished or cancelled.
@@ -142,7 +146,7 @@ pub enum Answer {
 impl Attempt {
     #[must_use]
     pub const fn new(goal: Goal, algorithm: Algorithm) -> Self {
-        Self { goal, algorithm, continues: false, end: End::Whole, rounds: 0, state: State::Looking }
+        Self { goal, algorithm, continues: false, end: End::Whole, rounds: 0, found: None, state: State::Looking }
     }
 
     /// What to do first.
@@ -164,7 +168,8 @@ impl Attempt {
             }
             (State::Overtaken, Event::Journal(latest)) => self.yield_to(latest),
             (State::Finishing(entry), Event::Finished) => self.promote(entry),
-            (State::Finishing(entry), Event::Mismatched) => {
+            (State::Finishing(entry), Event::Mismatched { actual }) => {
+                self.found = Some(actual);
                 self.write(entry.seq + 1, Phase::Cancelled, entry.record.contents)
             }
             (State::Promoting(entry), Event::Promoted) => self.link(entry),
@@ -254,7 +259,7 @@ impl Attempt {
             }
             Phase::Done { digest, size } => self.discard(seq, Answer::Completed { digest, size }),
             Phase::Cancelled => {
-                let answer = match (&self.goal, contents.digest()) {
+                let answer = match (&self.goal, self.found.take().or_else(|| contents.digest())) {
                     (Goal::Complete { .. }, Some(actual)) => Answer::Mismatch { actual },
                     _ => Answer::Aborted,
                 };

@@ -33,13 +33,12 @@ pub enum Place {
 }
 
 impl Draft {
-    /// `continues` says whether the last committed segment is ours to go on with. `None` when the hash was stored in
-    /// a form that this version does not know.
+    /// `hasher` has hashed the contents, whose own state may be in a form that this version does not know; `continues`
+    /// says whether the last committed segment is ours to go on with.
     #[must_use]
-    pub fn new(contents: Contents, seq: u64, continues: bool, limits: Limits) -> Option<Self> {
-        let hasher = contents.hash.hasher()?;
+    pub const fn new(contents: Contents, hasher: Hasher, seq: u64, continues: bool, limits: Limits) -> Self {
         let open = continues && !contents.segments.is_empty();
-        Some(Self { contents, hasher, seq, limits, open, opened: 0, tails_written: 0 })
+        Self { contents, hasher, seq, limits, open, opened: 0, tails_written: 0 }
     }
 
     /// Takes account of bytes that arrived, in order.
@@ -58,10 +57,10 @@ impl Draft {
         self.hasher.algorithm()
     }
 
-    /// The tails that stand before everything not yet in a part.
+    /// Bytes in the tails, which stand before everything not yet in a part.
     #[must_use]
-    pub fn tails(&self) -> &[Tail] {
-        &self.contents.tails
+    pub fn tail_len(&self) -> u64 {
+        self.contents.tail_len()
     }
 
     /// Where the next part goes.
@@ -79,7 +78,7 @@ impl Draft {
 
     /// The new segment of [`Draft::place`] was begun.
     pub fn opened(&mut self, number: u64, id: String) {
-        self.contents.segments.push(Segment { number, id, parts: Vec::new() });
+        self.contents.segments.push(Segment { number, id, parts: Vec::new(), closed: false });
         self.open = true;
         self.opened += 1;
     }
@@ -124,10 +123,15 @@ impl Draft {
 }
 
 fn has_room(segment: &Segment, limits: &Limits) -> bool {
-    match limits.parts {
+    let fits = match limits.parts {
         Parts::Appended => true,
-        Parts::Equal { .. } => segment.parts.len() < limits.parts_max as usize,
-    }
+        // Another replica may cut parts of another size; within a segment they must be equal.
+        Parts::Equal { size } => {
+            segment.parts.len() < limits.parts_max as usize
+                && segment.parts.last().is_none_or(|part| part.length == size)
+        }
+    };
+    fits && !segment.closed
 }
 
 fn next_number(segment: &Segment, parts: Parts) -> u32 {

@@ -69,6 +69,9 @@ pub struct Segment {
     pub id: String,
     /// Numbered from 1 without gaps.
     pub parts: Vec<Part>,
+    /// Whether it was made an object already, so that no part can follow.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closed: bool,
 }
 
 /// Bytes that are too few for a part, kept as an object of their own.
@@ -200,6 +203,7 @@ mod tests {
             number: 100,
             id: "m".to_owned(),
             parts: vec![Part { number: 1, tag: "t".to_owned(), length: 5 }],
+            closed: false,
         });
         contents.tails.push(Tail { seq: 3, number: 0, length: 2 });
         contents.offset = 7;
@@ -208,7 +212,10 @@ mod tests {
 
     #[test]
     fn stored_and_read_again() {
-        let record = sample();
+        let mut record = sample();
+        assert!(!String::from_utf8(record.to_bytes()).unwrap().contains("closed"), "what is usual is not written");
+        assert_eq!(Record::from_bytes(&record.to_bytes()), Ok(record.clone()));
+        record.contents.segments[0].closed = true;
         assert_eq!(Record::from_bytes(&record.to_bytes()), Ok(record));
     }
 

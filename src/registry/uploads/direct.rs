@@ -1,14 +1,17 @@
 //! A blob whose digest is known before its first byte: straight to its final key, no copy, no journal.
 
+use uuid::Uuid;
+
 use crate::{
-    oci::digest::Digest,
+    oci::{digest::Digest, hasher::Hasher},
     registry::{
         Registry,
         blobs::Blob,
         session::{draft::Draft, record::Contents},
         uploads::{
             Error, Incoming, Uploads, publish,
-            receive::{Bounds, Cause, Pieces, Received, Receiver, Target},
+            receive::{Bounds, Cause, Received, Receiver, Target},
+            unpublished::Pieces,
         },
     },
     store::{self, Parts, Precondition, Writers, key::Key},
@@ -29,19 +32,19 @@ pub(super) async fn store(
 ) -> Result<Blob, Error> {
     let registry = uploads.registry;
     let key = registry.layout.blob_data(digest);
-    let contents = Contents::empty(digest.algorithm());
-    let draft = Draft::new(contents, 0, false, registry.store.limits().clone()).ok_or(Error::Unknown)?;
+    let (contents, hasher) = (Contents::empty(digest.algorithm()), Hasher::new(digest.algorithm()));
+    let draft = Draft::new(contents, hasher, 0, false, registry.store.limits().clone());
+    let target = Target::Blob { key: &key, aside: uploads.journal(Uuid::now_v7()) };
     let size_max = bounds.blob_size_max.unwrap_or(u64::MAX).min(capacity(registry));
     let mut bounds = Bounds { blob_size_max: Some(size_max), ..bounds };
-    let mut received = Receiver::new(registry, Target::Blob(&key), draft).run(body, &mut bounds).await?;
-    match verify(&received, digest) {
-        Ok(()) => place(registry, &key, &mut received.blob, &received.contents).await?,
-        Err(error) => {
-            withdraw(registry, &mut received.blob).await?;
-            return Err(error);
-        }
+    let mut received = Receiver::new(registry, target, draft).run(body, &mut bounds).await?;
+    if let Err(error) = verify(&received, digest) {
+        received.blob.unpublished.discard().await;
+        return Err(error);
     }
+    place(registry, &key, &mut received.blob, &received.contents).await?;
     publish::link(registry, uploads.repository, digest).await?;
+    received.blob.unpublished.discard().await;
     Ok(Blob { digest: digest.clone(), size: received.contents.offset })
 }
 
@@ -71,9 +74,9 @@ fn verify(received: &Received, digest: &Digest) -> Result<(), Error> {
 /// Makes what was received visible, unless data of this size stands already.
 async fn place(registry: &Registry, key: &Key, pieces: &mut Pieces, contents: &Contents) -> store::Result<()> {
     if publish::stands(registry, key, contents.offset).await? {
-        return withdraw(registry, pieces).await;
+        return Ok(());
     }
-    let Some(upload) = pieces.begun.upload() else {
+    let Some(upload) = pieces.unpublished.upload() else {
         let (content, slabs) = (std::mem::take(&mut pieces.content), std::mem::take(&mut pieces.slabs));
         registry.store.put(key, content, Precondition::Always).await?;
         drop(slabs);
@@ -81,13 +84,6 @@ async fn place(registry: &Registry, key: &Key, pieces: &mut Pieces, contents: &C
     };
     let parts = contents.segments.first().map_or(&[][..], |segment| &segment.parts);
     registry.store.complete(upload, parts, Writers::Sole).await?;
-    pieces.begun.take();
+    pieces.unpublished.completed();
     Ok(())
-}
-
-async fn withdraw(registry: &Registry, pieces: &mut Pieces) -> store::Result<()> {
-    match pieces.begun.take() {
-        Some(upload) => registry.store.abort(&upload).await,
-        None => Ok(()),
-    }
 }

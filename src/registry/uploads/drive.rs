@@ -1,7 +1,7 @@
 //! Runs an [`Attempt`] over the store: each of its actions is one thing done here.
 
 use crate::{
-    oci::digest::Digest,
+    oci::digest::{Algorithm, Digest},
     registry::{
         blobs::Blob,
         session::{
@@ -16,16 +16,15 @@ use crate::{
             receive::{Bounds, Cause, Receiver, Target},
         },
     },
-    store::{
-        self,
-        error::{Error as StoreError, Kind, Operation},
-    },
+    store,
 };
 
 /// One request's work on an upload.
 pub(super) struct Drive<'a, 'b> {
     journal: Journal<'a>,
     attempt: Attempt,
+    /// What the upload is hashed with, unless its journal says otherwise.
+    algorithm: Algorithm,
     body: Option<&'b mut dyn Incoming>,
     bounds: Bounds,
     cause: Option<Cause>,
@@ -53,7 +52,17 @@ impl<'a, 'b> Drive<'a, 'b> {
         bounds: Bounds,
     ) -> Self {
         let attempt = Attempt::new(goal, hint.algorithm);
-        Self { journal, attempt, body, bounds, cause: None, gathered: Vec::new(), wrote: None, sequences: Vec::new() }
+        Self {
+            journal,
+            attempt,
+            algorithm: hint.algorithm,
+            body,
+            bounds,
+            cause: None,
+            gathered: Vec::new(),
+            wrote: None,
+            sequences: Vec::new(),
+        }
     }
 
     /// To the answer. `wanted` is the digest that the client asked to complete with, for the error that names it.
@@ -111,10 +120,16 @@ impl<'a, 'b> Drive<'a, 'b> {
         }
     }
 
-    async fn receive(&mut self, seq: u64, contents: Contents, continues: bool) -> store::Result<Event> {
+    async fn receive(&mut self, seq: u64, mut contents: Contents, continues: bool) -> store::Result<Event> {
         let registry = self.journal.registry;
-        let unreadable = || StoreError::new(Operation::Get, self.journal.id, Kind::Corrupt);
-        let draft = Draft::new(contents, seq, continues, registry.store.limits().clone()).ok_or_else(unreadable)?;
+        let hasher = match contents.hash.hasher() {
+            Some(hasher) => hasher,
+            None => {
+                let algorithm = contents.hash.algorithm().unwrap_or(self.algorithm);
+                publish::rehash(&self.journal, &mut contents, algorithm).await?
+            }
+        };
+        let draft = Draft::new(contents, hasher, seq, continues, registry.store.limits().clone());
         let writer = Receiver::new(registry, Target::Upload(self.journal), draft);
         let received = match self.body.as_deref_mut() {
             Some(body) => writer.run(body, &mut self.bounds).await?,

@@ -1,30 +1,29 @@
 //! An upload's records in the store.
 
-use futures_util::TryStreamExt;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
 
 use crate::{
     oci::name::RepositoryName,
     registry::{
-        Registry,
+        Registry, content,
         session::record::{Entry, Record, Tail},
     },
     store::{
-        Depth, Entry as Listed, Listing, Multipart, Precondition, Result,
+        Depth, Entry as Listed, Multipart, Precondition, Result,
         error::{Error, Kind, Operation},
         key::Key,
     },
 };
 
-/// Names asked for at once.
-const PAGE_LEN: usize = 1000;
-
 /// Most records that vanish one after the other before the store counts as failing.
 const LOOKS_MAX: u32 = 100;
 
 /// Largest record that is read, in bytes: one for a full segment of parts, many times over.
-const RECORD_BYTES_MAX: u64 = 16 << 20;
+const RECORD_SIZE_MAX: u64 = 16 << 20;
+
+/// Largest `startedat` that is read, in bytes.
+const STARTED_AT_SIZE_MAX: u64 = 64;
 
 /// Where the journal and the data of one upload lie.
 #[derive(Clone, Copy, Debug)]
@@ -80,11 +79,8 @@ impl Journal<'_> {
 
     /// Deletes everything but `startedat` and the record of this number.
     pub(in crate::registry) async fn discard(&self, keep: u64) -> Result<()> {
-        let layout = &self.registry.layout;
-        let kept = [
-            layout.upload_record(self.repository, &self.id, keep),
-            layout.upload_started_at(self.repository, &self.id),
-        ];
+        let record = self.registry.layout.upload_record(self.repository, &self.id, keep);
+        let kept = [record, self.started_at_key()];
         self.remove(|key| kept.contains(key)).await
     }
 
@@ -106,16 +102,18 @@ impl Journal<'_> {
         self.registry.layout.upload_tail(self.repository, &self.id, tail.seq, tail.number.into())
     }
 
+    pub(in crate::registry) fn started_at_key(&self) -> Key {
+        self.registry.layout.upload_started_at(self.repository, &self.id)
+    }
+
     /// When the upload began, if that can be told.
     pub(in crate::registry) async fn started_at(&self) -> Result<Option<OffsetDateTime>> {
-        let key = self.registry.layout.upload_started_at(self.repository, &self.id);
-        match self.registry.store.get(&key, None).await {
-            Err(error) if error.is_not_found() => Ok(None),
+        let key = self.started_at_key();
+        match content::read(&*self.registry.store, &key, STARTED_AT_SIZE_MAX).await {
+            Err(error) if matches!(error.kind, Kind::NotFound | Kind::Corrupt) => Ok(None),
             Err(error) => Err(error),
-            Ok(object) if object.meta.size > 64 => Ok(None),
-            Ok(object) => {
-                let bytes = object.content.try_fold(Vec::new(), collect).await?;
-                let text = String::from_utf8(bytes).unwrap_or_default();
+            Ok(bytes) => {
+                let text = std::str::from_utf8(&bytes).unwrap_or_default();
                 Ok(OffsetDateTime::parse(text.trim(), &Rfc3339).ok())
             }
         }
@@ -124,19 +122,13 @@ impl Journal<'_> {
     /// When anything of it was written last: for uploads without a `startedat`.
     pub(in crate::registry) async fn last_write(&self) -> Result<Option<OffsetDateTime>> {
         let prefix = self.registry.layout.upload(self.repository, &self.id);
-        let (mut last, mut after) = (None, None);
-        loop {
-            let listing = Listing { prefix: prefix.clone(), depth: Depth::All, after, limit: PAGE_LEN };
-            let page = self.registry.store.list(&listing).await?;
-            after = page.entries.last().map(|entry| entry.name().to_owned());
-            let written = page.entries.iter().filter_map(|entry| match entry {
+        let (mut pages, mut last) = (self.registry.all_pages(prefix.clone(), Depth::All), None);
+        while let Some(page) = pages.next().await? {
+            let written = page.iter().filter_map(|entry| match entry {
                 Listed::Object { meta, .. } => Some(meta.modified),
                 Listed::Prefix { .. } => None,
             });
             last = last.max(written.max());
-            if !page.more {
-                break;
-            }
         }
         let pending = self.registry.store.pending(&prefix).await?;
         Ok(last.max(pending.into_iter().map(|pending| pending.started).max()))
@@ -154,8 +146,8 @@ impl Journal<'_> {
     }
 
     /// What the purge of Distribution goes by, so it stands before anything else does.
-    async fn write_started_at(&self) -> Result<()> {
-        let key = self.registry.layout.upload_started_at(self.repository, &self.id);
+    pub(in crate::registry) async fn write_started_at(&self) -> Result<()> {
+        let key = self.started_at_key();
         let now = self.registry.clock.now().replace_nanosecond(0).unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let text = now.format(&Rfc3339).unwrap_or_default();
         match self.registry.store.put(&key, vec![text.into()], Precondition::Absent).await {
@@ -169,51 +161,26 @@ impl Journal<'_> {
         for pending in self.registry.store.pending(&prefix).await? {
             self.registry.store.abort(&pending.upload).await?;
         }
-        let names = list(self.registry, &prefix, Depth::All).await?;
+        let names = self.registry.objects(prefix.clone(), Depth::All).await?;
         let all = names.iter().filter_map(|name| prefix.join(name).ok());
         let mut keys: Vec<Key> = all.filter(|key| !keep(key)).collect();
         // A purge goes by `startedat`: whoever is stopped in between leaves it to find the rest again.
-        let started_at = self.registry.layout.upload_started_at(self.repository, &self.id);
+        let started_at = self.started_at_key();
         keys.sort_by_key(|key| *key == started_at);
         self.registry.store.delete(&keys).await
     }
 
     pub(in crate::registry) async fn sequences(&self) -> Result<Vec<u64>> {
         let prefix = self.registry.layout.upload_journal(self.repository, &self.id);
-        let names = list(self.registry, &prefix, Depth::Children).await?;
+        let names = self.registry.objects(prefix, Depth::Children).await?;
         Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
     async fn read(&self, seq: u64) -> Result<Entry> {
         let key = self.registry.layout.upload_record(self.repository, &self.id, seq);
-        let corrupt = || Error::new(Operation::Get, &key, Kind::Corrupt);
-        let object = self.registry.store.get(&key, None).await?;
-        if object.meta.size > RECORD_BYTES_MAX {
-            return Err(corrupt());
-        }
-        let bytes = object.content.try_fold(Vec::new(), collect).await?;
-        let record = Record::from_bytes(&bytes).map_err(|unreadable| corrupt().with_source(unreadable))?;
+        let bytes = content::read(&*self.registry.store, &key, RECORD_SIZE_MAX).await?;
+        let record = Record::from_bytes(&bytes)
+            .map_err(|unreadable| Error::new(Operation::Get, &key, Kind::Corrupt).with_source(unreadable))?;
         Ok(Entry { seq, record })
-    }
-}
-
-async fn collect(mut all: Vec<u8>, chunk: bytes::Bytes) -> Result<Vec<u8>> {
-    all.extend_from_slice(&chunk);
-    Ok(all)
-}
-
-/// The names of all objects below a prefix.
-pub(in crate::registry) async fn list(registry: &Registry, prefix: &Key, depth: Depth) -> Result<Vec<String>> {
-    let (mut names, mut after) = (Vec::new(), None);
-    loop {
-        let page = registry.store.list(&Listing { prefix: prefix.clone(), depth, after, limit: PAGE_LEN }).await?;
-        after = page.entries.last().map(|entry| entry.name().to_owned());
-        names.extend(page.entries.into_iter().filter_map(|entry| match entry {
-            Listed::Object { name, .. } => Some(name),
-            Listed::Prefix { .. } => None,
-        }));
-        if !page.more {
-            return Ok(names);
-        }
     }
 }

@@ -33,6 +33,7 @@ use crate::{
 };
 
 pub mod budget;
+mod buffer;
 mod direct;
 mod drive;
 pub mod finished;
@@ -41,6 +42,7 @@ mod publish;
 pub mod purge;
 mod receive;
 pub mod state;
+mod unpublished;
 
 /// The uploads of one repository.
 #[derive(Clone, Copy, Debug)]

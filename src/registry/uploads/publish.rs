@@ -4,7 +4,11 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 
 use crate::{
-    oci::{digest::Digest, hasher::Hasher, name::RepositoryName},
+    oci::{
+        digest::{Algorithm, Digest},
+        hasher::Hasher,
+        name::RepositoryName,
+    },
     registry::{
         Registry,
         session::{
@@ -23,23 +27,57 @@ use crate::{
 /// The number of the tail that all tails are joined into, above every number that a draft gives.
 const JOINED: u32 = u32::MAX;
 
-/// Makes each segment an object; reads everything back where the running hash is of another algorithm.
+/// Makes each segment an object; reads everything back where the running hash is of another algorithm, or in a form
+/// that this version does not know.
 pub(super) async fn finish(journal: &Journal<'_>, contents: &Contents, digest: &Digest) -> store::Result<Event> {
-    let writers = if contents.fenced { Writers::MayLinger } else { Writers::Sole };
-    for segment in &contents.segments {
-        let upload = journal.segment(segment.number, segment.id.clone());
-        if let Err(error) = journal.registry.store.complete(&upload, &segment.parts, writers).await {
-            return gone(error);
-        }
+    if let Err(error) = complete(journal, contents).await {
+        return gone(error);
     }
     if contents.hash.algorithm() == Some(digest.algorithm()) && contents.digest().is_some() {
         return Ok(Event::Finished);
     }
-    match read_back(journal, contents, digest).await {
+    match read_back(journal, contents, digest.algorithm()).await.map(Hasher::finish) {
         Ok(actual) if actual == *digest => Ok(Event::Finished),
-        Ok(_) => Ok(Event::Mismatched),
+        Ok(actual) => Ok(Event::Mismatched { actual }),
         Err(error) => gone(error),
     }
+}
+
+/// Takes the running hash up where this version does not know the form that it was stored in, by reading everything
+/// back. Parts of an upload cannot be read, so each segment becomes an object, and is closed: what follows goes into
+/// one of its own.
+pub(super) async fn rehash(
+    journal: &Journal<'_>,
+    contents: &mut Contents,
+    algorithm: Algorithm,
+) -> store::Result<Hasher> {
+    tracing::info!(
+        vars.name = %journal.repository, upload.id = %journal.id, upload.offset = contents.offset,
+        "hashing an upload again: its hash was stored by another version"
+    );
+    let rehashed = async {
+        complete(journal, contents).await?;
+        read_back(journal, contents, algorithm).await
+    };
+    // Whoever finished or cancelled the upload meanwhile took its data away.
+    let hasher = rehashed.await.map_err(|error| match error.kind {
+        Kind::NotFound => Error { kind: Kind::UploadGone, ..error },
+        _ => error,
+    })?;
+    for segment in &mut contents.segments {
+        segment.closed = true;
+    }
+    Ok(hasher)
+}
+
+/// Makes each segment an object; one that is an object already stays as it is.
+async fn complete(journal: &Journal<'_>, contents: &Contents) -> store::Result<()> {
+    let writers = if contents.fenced { Writers::MayLinger } else { Writers::Sole };
+    for segment in &contents.segments {
+        let upload = journal.segment(segment.number, segment.id.clone());
+        journal.registry.store.complete(&upload, &segment.parts, writers).await?;
+    }
+    Ok(())
 }
 
 /// Joins the objects at the blob's key, unless data of this size stands there.
@@ -98,9 +136,9 @@ async fn sources(journal: &Journal<'_>, contents: &Contents) -> store::Result<Ve
     Ok(sources)
 }
 
-/// The content's digest under another algorithm than the one that was hashed on the way in.
-async fn read_back(journal: &Journal<'_>, contents: &Contents, digest: &Digest) -> store::Result<Digest> {
-    let mut hasher = Hasher::new(digest.algorithm());
+/// Hashes the content of completed segments and tails.
+async fn read_back(journal: &Journal<'_>, contents: &Contents, algorithm: Algorithm) -> store::Result<Hasher> {
+    let mut hasher = Hasher::new(algorithm);
     let segments = contents.segments.iter().map(|segment| journal.segment_key(segment.number));
     for key in segments.chain(contents.tails.iter().map(|tail| journal.tail_key(tail))) {
         let mut object = journal.registry.store.get(&key, None).await?;
@@ -108,7 +146,7 @@ async fn read_back(journal: &Journal<'_>, contents: &Contents, digest: &Digest) 
             hasher.update(&chunk);
         }
     }
-    Ok(hasher.finish())
+    Ok(hasher)
 }
 
 fn gone(error: Error) -> store::Result<Event> {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
@@ -12,11 +11,8 @@ use crate::{
         session::record::Phase,
         uploads::{finished::KEPT, journal::Journal},
     },
-    store::{self, Depth, Entry, Listing, key::Key},
+    store::{self, key::Key},
 };
-
-/// Names asked for at once.
-const PAGE_LEN: usize = 1000;
 
 /// What one purge found.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -89,7 +85,9 @@ impl Registry {
     }
 
     async fn verdict(&self, journal: &Journal<'_>, age: Duration) -> store::Result<Verdict> {
-        let started = match journal.started_at().await? {
+        let now = self.clock.now();
+        // A time that has not come yet was not written by a clock.
+        let started = match journal.started_at().await?.filter(|started| *started <= now) {
             Some(started) => started,
             // What a writer that outlived its upload's removal left behind.
             None => match journal.last_write().await? {
@@ -97,7 +95,7 @@ impl Registry {
                 None => return Ok(Verdict::Keep),
             },
         };
-        if started + age < self.clock.now() {
+        if now - started > age {
             return Ok(Verdict::Abandoned);
         }
         let ended = journal
@@ -105,15 +103,15 @@ impl Registry {
             .await?
             .is_some_and(|latest| matches!(latest.record.phase, Phase::Done { .. } | Phase::Cancelled));
         let Some(modified) = journal.modified().await?.filter(|_| ended) else { return Ok(Verdict::Keep) };
-        Ok(if modified + KEPT < self.clock.now() { Verdict::Finished } else { Verdict::Keep })
+        Ok(if now - modified > KEPT { Verdict::Finished } else { Verdict::Keep })
     }
 
     /// Removes writes that broke off; returns how many.
     async fn purge_pending(&self, below: &Key, age: Duration, mode: Mode) -> store::Result<usize> {
-        let before: OffsetDateTime = self.clock.now() - age;
+        let now = self.clock.now();
         let mut found = 0;
         for pending in self.store.pending(below).await? {
-            if pending.started >= before {
+            if now - pending.started <= age {
                 continue;
             }
             found += 1;
@@ -126,23 +124,12 @@ impl Registry {
 
     /// The names of the prefixes right below `<root>/<path>`, relative to the root.
     async fn children(&self, root: &Key, path: &str) -> store::Result<Vec<String>> {
-        let Some(prefix) = (if path.is_empty() { Some(root.clone()) } else { root.join(path).ok() }) else {
-            return Ok(Vec::new());
-        };
-        let (mut names, mut after) = (Vec::new(), None);
-        loop {
-            let listing = Listing { prefix: prefix.clone(), depth: Depth::Children, after, limit: PAGE_LEN };
-            let page = self.store.list(&listing).await?;
-            after = page.entries.last().map(|entry| entry.name().to_owned());
-            names.extend(page.entries.into_iter().filter_map(|entry| match entry {
-                Entry::Prefix { name } if path.is_empty() => Some(name),
-                Entry::Prefix { name } => Some(format!("{path}/{name}")),
-                Entry::Object { .. } => None,
-            }));
-            if !page.more {
-                return Ok(names);
-            }
+        if path.is_empty() {
+            return self.prefixes(root.clone()).await;
         }
+        let Ok(prefix) = root.join(path) else { return Ok(Vec::new()) };
+        let names = self.prefixes(prefix).await?;
+        Ok(names.into_iter().map(|name| format!("{path}/{name}")).collect())
     }
 }
 

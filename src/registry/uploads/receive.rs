@@ -1,10 +1,14 @@
 //! From the socket into parts: hasher ← chunk → part buffer → store, under one budget.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc};
 
-use bytes::{Bytes, BytesMut};
-use futures_util::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream::FuturesUnordered};
-use tokio::time::Instant;
+use bytes::Bytes;
+use futures_util::{
+    FutureExt, StreamExt, TryStreamExt,
+    future::{BoxFuture, OptionFuture},
+    stream::FuturesUnordered,
+};
+use tokio::time::{Instant, sleep_until};
 
 use crate::{
     registry::{
@@ -17,17 +21,13 @@ use crate::{
         uploads::{
             Incoming, Interrupted,
             budget::{SLAB_BYTES, Slabs},
+            buffer::{Buffer, Memory},
             journal::Journal,
+            unpublished::{Pieces, Unpublished},
         },
     },
-    store::{self, Multipart, Part, Parts, Precondition, Store, key::Key},
+    store::{self, Multipart, Part, Parts, Precondition, key::Key},
 };
-
-/// How long a body may hold memory while it brings less than a slab.
-const HOLD: Duration = Duration::from_secs(10);
-
-/// Chunks smaller than this are copied together, so that many small ones cost no more than their bytes.
-const SMALL_BYTES: usize = 8 << 10;
 
 /// Parts of one upload that are on their way at once.
 const IN_FLIGHT_MAX: usize = 4;
@@ -37,9 +37,23 @@ const IN_FLIGHT_MAX: usize = 4;
 pub(super) enum Target<'a> {
     /// Into segments and tails of an upload.
     Upload(Journal<'a>),
-    /// Straight to the key of a blob whose digest is known: there are no tails, and one segment at most. Its caller
-    /// bounds the body by what one segment holds.
-    Blob(&'a Key),
+    /// Straight to the key of a blob whose digest is known, in one segment at most: its caller bounds the body by what
+    /// that holds. Tails there are only of a body that is too slow to be waited for in memory; they are put aside below an
+    /// upload of nothing else.
+    Blob { key: &'a Key, aside: Journal<'a> },
+}
+
+impl<'a> Target<'a> {
+    /// Where its tails lie.
+    const fn journal(self) -> Journal<'a> {
+        match self {
+            Self::Upload(journal) | Self::Blob { aside: journal, .. } => journal,
+        }
+    }
+
+    const fn is_blob(self) -> bool {
+        matches!(self, Self::Blob { .. })
+    }
 }
 
 /// What a body brought, all of it in the store.
@@ -53,48 +67,6 @@ pub(super) struct Received {
     pub(super) gathered: Vec<Tail>,
     /// Of a blob received at its own key.
     pub(super) blob: Pieces,
-}
-
-/// What a blob is made of before it is visible: either parts of an upload in parts, or bytes that fit into one.
-#[derive(Debug)]
-pub(super) struct Pieces {
-    pub(super) begun: Begun,
-    /// Empty when anything was begun.
-    pub(super) content: Vec<Bytes>,
-    /// What the content weighs.
-    pub(super) slabs: Slabs,
-}
-
-/// An upload in parts at the key of a blob. Unless it is taken, it is aborted: also when the request is dropped.
-#[derive(Debug)]
-pub(super) struct Begun {
-    store: Arc<dyn Store>,
-    upload: Option<Multipart>,
-}
-
-impl Begun {
-    /// The upload, if there is one, now the caller's to complete or to abort.
-    pub(super) const fn take(&mut self) -> Option<Multipart> {
-        self.upload.take()
-    }
-
-    pub(super) const fn upload(&self) -> Option<&Multipart> {
-        self.upload.as_ref()
-    }
-}
-
-impl Drop for Begun {
-    fn drop(&mut self) {
-        let Some(upload) = self.upload.take() else { return };
-        // Without a runtime the process is ending; the purge finds the upload.
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let store = Arc::clone(&self.store);
-        runtime.spawn(async move {
-            if let Err(error) = store.abort(&upload).await {
-                tracing::warn!(err.message = %error, "could not abort an interrupted upload");
-            }
-        });
-    }
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -127,9 +99,7 @@ pub(super) struct Receiver<'a> {
     in_flight: FuturesUnordered<BoxFuture<'static, store::Result<Landed>>>,
     touched: Vec<Multipart>,
     gathered: Vec<Tail>,
-    begun: Begun,
-    /// When the last slab of the buffer began to fill, and how long the buffer was then.
-    since: (Instant, u64),
+    unpublished: Unpublished,
 }
 
 /// A part that the store took.
@@ -149,8 +119,7 @@ impl<'a> Receiver<'a> {
             in_flight: FuturesUnordered::new(),
             touched: Vec::new(),
             gathered: Vec::new(),
-            begun: Begun { store: Arc::clone(&registry.store), upload: None },
-            since: (Instant::now(), 0),
+            unpublished: Unpublished::new(Arc::clone(&registry.store)),
         }
     }
 
@@ -158,6 +127,7 @@ impl<'a> Receiver<'a> {
     /// is counted down by what arrives.
     pub(super) async fn run(mut self, body: &mut dyn Incoming, bounds: &mut Bounds) -> store::Result<Received> {
         let begin = self.draft.offset();
+        self.recut().await?;
         let (end, cause) = loop {
             if self.is_checkpoint(begin) {
                 break (End::Checkpoint, None);
@@ -179,26 +149,26 @@ impl<'a> Receiver<'a> {
         for upload in &self.touched {
             self.registry.store.flush(upload).await?;
         }
-        let blob = Pieces { begun: self.begun, content, slabs: self.slabs };
+        let blob = Pieces { unpublished: self.unpublished, content, slabs: self.slabs };
         Ok(Received { contents: self.draft.finish(), end, cause, gathered: self.gathered, blob })
     }
 
     fn is_checkpoint(&self, begin: u64) -> bool {
-        matches!(self.target, Target::Upload(_))
-            && self.draft.offset() - begin >= self.registry.settings.upload_checkpoint
+        !self.target.is_blob() && self.draft.offset() - begin >= self.registry.settings.upload_checkpoint
     }
 
     /// The next chunk. While the client is slow, parts land and memory that is held too long is given back.
     async fn chunk(&mut self, body: &mut dyn Incoming) -> store::Result<Result<Option<Bytes>, Interrupted>> {
         let mut next = pin!(body.chunk());
         loop {
-            let holds = self.buffer.length > 0 && self.may_give_back();
+            let memory = if self.registry.budget.is_exhausted() { Memory::Scarce } else { Memory::Plenty };
+            let hold_ends = OptionFuture::from(self.buffer.hold_ends(memory).map(sleep_until));
             tokio::select! {
                 // Parts first: they move only when they are polled, and a fast client always has a chunk ready.
                 biased;
                 Some(landed) = self.in_flight.next(), if !self.in_flight.is_empty() => landed_in(&mut self.draft, &landed?),
                 chunk = &mut next => return Ok(chunk),
-                () = tokio::time::sleep_until(self.since.0 + HOLD), if holds => self.give_back().await?,
+                Some(()) = hold_ends => self.give_back().await?,
             }
         }
     }
@@ -219,58 +189,75 @@ impl<'a> Receiver<'a> {
             return Ok(Some(Cause::TooLarge { limit }));
         }
         self.draft.update(&chunk);
-        while !chunk.is_empty() {
+        self.fill(chunk).await?;
+        Ok(cause)
+    }
+
+    /// Puts bytes that were taken account of into the buffer and sends every part that they fill.
+    async fn fill(&mut self, mut bytes: Bytes) -> store::Result<()> {
+        while !bytes.is_empty() {
             // Not before more arrives: a blob of just one part needs no upload in parts.
             if self.is_full() {
                 self.send_part().await?;
             }
-            let room = self.part_len() - self.buffer.length;
-            let taken = chunk.split_to(chunk.len().min(usize::try_from(room).unwrap_or(usize::MAX)));
-            if self.buffer.length == 0 || self.buffer.length - self.since.1 >= SLAB_BYTES {
-                self.since = (Instant::now(), self.buffer.length);
-            }
-            self.cover(self.buffer.length + taken.len() as u64).await?;
+            let room = self.part_len() - self.buffer.length();
+            let taken = bytes.split_to(bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX)));
+            self.cover(self.buffer.length() + taken.len() as u64).await?;
             self.buffer.push(taken);
         }
-        if self.is_full() && matches!(self.target, Target::Upload(_)) {
+        if self.is_full() && !self.target.is_blob() {
             self.send_part().await?;
         }
-        Ok(cause)
+        Ok(())
     }
 
     /// Waits for memory. Parts on their way hold what is being waited for, so they go on meanwhile.
     async fn cover(&mut self, bytes: u64) -> store::Result<()> {
+        let asked = Instant::now();
         let mut covered = pin!(self.registry.budget.cover(&mut self.slabs, bytes));
         loop {
             tokio::select! {
                 biased;
-                () = &mut covered => return Ok(()),
+                () = &mut covered => {
+                    self.buffer.pause(asked.elapsed());
+                    return Ok(());
+                }
                 Some(landed) = self.in_flight.next(), if !self.in_flight.is_empty() => landed_in(&mut self.draft, &landed?),
             }
         }
     }
 
     fn is_full(&self) -> bool {
-        self.buffer.length == self.part_len()
+        self.buffer.length() == self.part_len()
     }
 
     /// Bytes that the buffer must hold for the next part, next to what tails hold already.
     fn part_len(&self) -> u64 {
         match self.registry.store.limits().parts {
             Parts::Appended => SLAB_BYTES,
-            Parts::Equal { size } => size - self.tail_len(),
+            // `recut` sees to it that tails never hold more than a part.
+            Parts::Equal { size } => size.saturating_sub(self.draft.tail_len()),
         }
     }
 
-    fn tail_len(&self) -> u64 {
-        self.draft.tails().iter().map(|tail| tail.length).sum()
+    /// Takes tails that hold more than a part back into the buffer: a replica that cuts larger parts wrote them.
+    async fn recut(&mut self) -> store::Result<()> {
+        let Parts::Equal { size } = self.registry.store.limits().parts else { return Ok(()) };
+        if self.draft.tail_len() <= size {
+            return Ok(());
+        }
+        let tails = self.draft.gathered();
+        for tail in &tails {
+            let mut object = self.registry.store.get(&self.target.journal().tail_key(tail), None).await?;
+            while let Some(chunk) = object.content.try_next().await? {
+                self.fill(chunk).await?;
+            }
+        }
+        self.gathered.extend(tails);
+        Ok(())
     }
 
-    /// Whether the buffer can be put somewhere before it makes a part.
-    fn may_give_back(&self) -> bool {
-        self.registry.store.limits().parts == Parts::Appended || matches!(self.target, Target::Upload(_))
-    }
-
+    /// Puts the buffer somewhere before it makes a part.
     async fn give_back(&mut self) -> store::Result<()> {
         match self.registry.store.limits().parts {
             Parts::Appended => self.send_part().await,
@@ -280,19 +267,33 @@ impl<'a> Receiver<'a> {
 
     /// Everything that arrived is in the store when this returns, except for a blob that needs no upload in parts.
     async fn land_rest(&mut self) -> store::Result<Vec<Bytes>> {
-        if matches!(self.target, Target::Blob(_)) && self.begun.upload().is_none() {
-            return Ok(self.buffer.take());
+        if self.target.is_blob() && self.unpublished.upload().is_none() {
+            return self.gather().await;
         }
-        if self.buffer.length > 0 {
-            match (self.registry.store.limits().parts, self.target) {
-                (Parts::Equal { .. }, Target::Upload(_)) => self.send_tail().await?,
-                _ => self.send_part().await?,
-            }
+        let gives_tails = !self.target.is_blob() && self.registry.store.limits().parts != Parts::Appended;
+        if gives_tails && self.buffer.length() > 0 {
+            self.send_tail().await?;
+        } else if !gives_tails && self.buffer.length() + self.draft.tail_len() > 0 {
+            self.send_part().await?;
         }
         while let Some(landed) = self.in_flight.next().await {
             landed_in(&mut self.draft, &landed?);
         }
         Ok(Vec::new())
+    }
+
+    /// The tails' bytes, read back, and those of the buffer.
+    async fn gather(&mut self) -> store::Result<Vec<Bytes>> {
+        self.cover(self.draft.tail_len() + self.buffer.length()).await?;
+        let tails = self.draft.gathered();
+        let mut content = Vec::new();
+        for tail in &tails {
+            let object = self.registry.store.get(&self.target.journal().tail_key(tail), None).await?;
+            content.extend(object.content.try_collect::<Vec<Bytes>>().await?);
+        }
+        content.extend(self.buffer.take());
+        self.gathered.extend(tails);
+        Ok(content)
     }
 
     /// Sends the tails and the buffer as one part.
@@ -302,13 +303,8 @@ impl<'a> Receiver<'a> {
                 landed_in(&mut self.draft, &landed?);
             }
         }
-        let tails = self.draft.gathered();
-        let tail_len: u64 = tails.iter().map(|tail| tail.length).sum();
-        let length = tail_len + self.buffer.length;
-        self.cover(length).await?;
-        let mut content = gather(self.registry, self.target, &tails).await?;
-        content.extend(self.buffer.take());
-        self.gathered.extend(tails);
+        let length = self.draft.tail_len() + self.buffer.length();
+        let content = self.gather().await?;
         let (upload, segment, slot) = self.place().await?;
         self.draft.placed(Part { number: slot.number, tag: String::new(), length });
         let (store, slabs) = (self.registry.store.clone(), std::mem::take(&mut self.slabs));
@@ -325,10 +321,12 @@ impl<'a> Receiver<'a> {
 
     /// Keeps the buffer as an object of its own until there is enough for a part.
     async fn send_tail(&mut self) -> store::Result<()> {
-        let Target::Upload(journal) = self.target else { return Ok(()) };
-        let tail = self.draft.tail(self.buffer.length);
-        let content = self.buffer.take();
-        self.registry.store.put(&journal.tail_key(&tail), content, Precondition::Always).await?;
+        let journal = self.target.journal();
+        let key = journal.tail_key(&self.draft.tail(self.buffer.length()));
+        if self.target.is_blob() {
+            self.unpublished.put_aside(&journal, key.clone()).await?;
+        }
+        self.registry.store.put(&key, self.buffer.take(), Precondition::Always).await?;
         self.slabs = Slabs::default();
         Ok(())
     }
@@ -340,15 +338,15 @@ impl<'a> Receiver<'a> {
                 Place::In { segment, id, slot } => {
                     let upload = self.upload(segment, id);
                     // Completing a blob makes its parts durable; a journal record must not name others.
-                    if matches!(self.target, Target::Upload(_)) && !self.touched.contains(&upload) {
+                    if !self.target.is_blob() && !self.touched.contains(&upload) {
                         self.touched.push(upload.clone());
                     }
                     return Ok((upload, segment, slot));
                 }
                 Place::InNew { segment } => {
                     let begun = self.registry.store.begin(&self.segment_key(segment)).await?;
-                    if matches!(self.target, Target::Blob(_)) {
-                        self.begun.upload = Some(begun.clone());
+                    if self.target.is_blob() {
+                        self.unpublished.began(begun.clone());
                     }
                     self.draft.opened(segment, begun.id);
                 }
@@ -359,7 +357,7 @@ impl<'a> Receiver<'a> {
     fn segment_key(&self, number: u64) -> Key {
         match self.target {
             Target::Upload(journal) => journal.segment_key(number),
-            Target::Blob(key) => key.clone(),
+            Target::Blob { key, .. } => key.clone(),
         }
     }
 
@@ -368,50 +366,7 @@ impl<'a> Receiver<'a> {
     }
 }
 
-/// The tails' bytes, read back.
-async fn gather(registry: &Registry, target: Target<'_>, tails: &[Tail]) -> store::Result<Vec<Bytes>> {
-    let Target::Upload(journal) = target else { return Ok(Vec::new()) };
-    let mut content = Vec::new();
-    for tail in tails {
-        let object = registry.store.get(&journal.tail_key(tail), None).await?;
-        content.extend(object.content.try_collect::<Vec<Bytes>>().await?);
-    }
-    Ok(content)
-}
-
 /// Takes account of a part that the store took.
 fn landed_in(draft: &mut Draft, landed: &Landed) {
     draft.landed(landed.segment, landed.part.number, &landed.part.tag);
-}
-
-/// Bytes that wait for a part to fill.
-#[derive(Debug, Default)]
-struct Buffer {
-    pieces: Vec<Bytes>,
-    small: BytesMut,
-    length: u64,
-}
-
-impl Buffer {
-    fn push(&mut self, chunk: Bytes) {
-        self.length += chunk.len() as u64;
-        if chunk.len() < SMALL_BYTES {
-            self.small.extend_from_slice(&chunk);
-            return;
-        }
-        self.close_small();
-        self.pieces.push(chunk);
-    }
-
-    fn take(&mut self) -> Vec<Bytes> {
-        self.close_small();
-        self.length = 0;
-        std::mem::take(&mut self.pieces)
-    }
-
-    fn close_small(&mut self) {
-        if !self.small.is_empty() {
-            self.pieces.push(std::mem::take(&mut self.small).freeze());
-        }
-    }
 }

@@ -84,15 +84,26 @@ impl Filesystem {
     /// # Errors
     /// When it cannot; the error names the path and has the cause as its source.
     pub fn open(root: &Path) -> Result<Self, OpenError> {
-        let attempt = || {
+        Self::open_after(root, || {
             fs::create_dir_all(root)?;
             // Named like any temporary file, so that one left by a crash is hidden and reported as they are.
             let probe = root.join(draft::temporary(PROBE));
             fs::OpenOptions::new().write(true).create_new(true).open(&probe)?;
-            fs::remove_file(&probe)?;
-            Ok(Tree::open(root)?)
-        };
-        let tree = attempt().map_err(|source| OpenError { path: root.to_owned(), source })?;
+            fs::remove_file(&probe)
+        })
+    }
+
+    /// Opens a directory that stands, without trying to write: it may lie on a read-only medium.
+    ///
+    /// # Errors
+    /// As [`Filesystem::open`].
+    pub fn open_to_read(root: &Path) -> Result<Self, OpenError> {
+        Self::open_after(root, || Ok(()))
+    }
+
+    fn open_after(root: &Path, prepare: impl FnOnce() -> io::Result<()>) -> Result<Self, OpenError> {
+        let tree = prepare().and_then(|()| Ok(Tree::open(root)?));
+        let tree = tree.map_err(|source| OpenError { path: root.to_owned(), source })?;
         Ok(Self {
             path: root.to_owned(),
             limits: Limits { parts: Parts::Appended, parts_max: u32::MAX },

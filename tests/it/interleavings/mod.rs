@@ -95,6 +95,17 @@ fn no_interleaving_of_three_appends_breaks_a_promise() {
     }
 }
 
+/// Segments become objects in the middle of an upload, wherever its hash has to be made anew.
+#[test]
+fn no_interleaving_of_several_versions_breaks_a_promise() {
+    for medium in [Medium::EqualParts, Medium::Appended] {
+        let bounds = Bounds::new(medium, 2).crashes(1).goals(Goals::AppendsAndPut).of_several_versions();
+        safe(&format!("{medium:?}, two attempts, one crash, two versions"), bounds);
+        let bounds = Bounds::new(medium, 3).crashes(0).goals(Goals::AppendsAndPut).of_several_versions();
+        safe(&format!("{medium:?}, three attempts, two versions"), bounds.one_kind_of_bytes());
+    }
+}
+
 #[test]
 fn large_three_attempts_with_equal_parts() {
     large(Medium::EqualParts);

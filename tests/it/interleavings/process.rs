@@ -25,6 +25,8 @@ pub(super) struct Process {
     length: u64,
     /// Whether the upload was finished before it began.
     began_done: bool,
+    /// Whether it knows no stored hash and has to read the content back before it adds to it.
+    rehashes: bool,
     /// How many of them were read.
     read: u64,
     doing: Doing,
@@ -59,13 +61,34 @@ impl Process {
     pub(super) fn new(goal: Goal, kind: u8, start: u64, length: u64, began_done: bool) -> Self {
         let attempt = Attempt::new(goal.clone(), Algorithm::Sha256);
         let doing = Doing::Action(attempt.first());
-        Self { attempt, goal, kind, start, length, began_done, read: 0, doing, wrote: None, gathered: Vec::new() }
+        Self {
+            attempt,
+            goal,
+            kind,
+            start,
+            length,
+            began_done,
+            rehashes: false,
+            read: 0,
+            doing,
+            wrote: None,
+            gathered: Vec::new(),
+        }
+    }
+
+    pub(super) fn of_another_version(self) -> Self {
+        Self { rehashes: true, ..self }
     }
 
     /// Every way in which its next step can go, in a world of the others.
     pub(super) fn steps(&self, world: &World) -> Vec<Step> {
         match &self.doing {
             Doing::Streaming { writes, contents, end } => vec![self.stream(world.clone(), writes, contents, *end)],
+            Doing::Action(Action::Receive { seq, contents, continues })
+                if self.rehashes && contents.segments.iter().any(|segment| !segment.closed) =>
+            {
+                vec![self.rehash(world.clone(), *seq, contents.clone(), *continues)]
+            }
             Doing::Action(Action::Receive { seq, contents, continues }) => {
                 let continues = *continues || world.lacks(Rule::OwnSegmentAfterTakeover);
                 self.receive(world, *seq, contents, continues)
@@ -177,6 +200,19 @@ impl Process {
         Event::Written
     }
 
+    /// Segments become objects, which can be read, and no part is added to them any more. Whoever finds them gone gives
+    /// up.
+    fn rehash(&self, mut world: World, seq: u64, mut contents: Contents, continues: bool) -> Step {
+        let completed = finish(&mut world, &contents) == Some(Event::Finished);
+        let step = world.step(|| format!("{self:?}: reads back{}", if completed { "" } else { " and fails" }));
+        let mut process = self.clone();
+        for segment in &mut contents.segments {
+            segment.closed = true;
+        }
+        process.doing = Doing::Action(Action::Receive { seq, contents, continues });
+        (step, world, completed.then_some(process))
+    }
+
     /// Any number of the body's bytes may arrive.
     fn receive(&self, world: &World, seq: u64, contents: &Contents, continues: bool) -> Vec<Step> {
         let mut all = Vec::new();
@@ -188,7 +224,8 @@ impl Process {
             }
             for end in ends {
                 let mut process = self.clone();
-                let Some(draft) = Draft::new(contents.clone(), seq, continues, world.limits()) else { continue };
+                let hasher = contents.hash.hasher().expect("a state of this version");
+                let draft = Draft::new(contents.clone(), hasher, seq, continues, world.limits());
                 let (writes, contents, gathered) = process.cut(world, draft, arriving);
                 process.gathered.extend(gathered);
                 process.doing = Doing::Streaming { writes, contents, end };
@@ -206,12 +243,11 @@ impl Process {
             let byte = self.kind * KIND + u8::try_from(place).expect("small");
             draft.update(&[byte]);
             buffer.push(byte);
-            let tail_len: u64 = draft.tails().iter().map(|tail| tail.length).sum();
             let part_len = match world.limits().parts {
                 Parts::Equal { size } => size,
                 Parts::Appended => 1,
             };
-            if tail_len + buffer.len() as u64 >= part_len {
+            if draft.tail_len() + buffer.len() as u64 >= part_len {
                 let tails = draft.gathered();
                 let mut bytes: Vec<u8> = tails.iter().filter_map(|tail| world.tail(*tail)).flatten().copied().collect();
                 bytes.append(&mut buffer);

@@ -100,6 +100,8 @@ pub(super) struct Bounds {
     /// The blob is the first so many bytes; clients may send all of [`CONTENT_LEN`].
     pub blob_len: u64,
     pub goals: Goals,
+    /// Whether some replicas do not know the form in which others store the hash: they read the content back.
+    pub versions: bool,
     pub without: Option<Rule>,
     /// Whether steps are put into words.
     pub told: bool,
@@ -114,6 +116,7 @@ impl Bounds {
             kinds: 2,
             blob_len: CONTENT_LEN,
             goals: Goals::All,
+            versions: false,
             without: None,
             told: false,
         }
@@ -125,6 +128,10 @@ impl Bounds {
 
     pub(super) const fn goals(self, goals: Goals) -> Self {
         Self { goals, ..self }
+    }
+
+    pub(super) const fn of_several_versions(self) -> Self {
+        Self { versions: true, ..self }
     }
 
     /// All clients send the same bytes.
@@ -253,13 +260,16 @@ impl World {
         });
         for (goal, start, length) in goals {
             for kind in 0..if length > 0 { self.bounds.kinds } else { 1 } {
-                let mut next = self.clone();
-                next.started += 1;
-                let process = Process::new(goal.clone(), kind, start, length, self.done);
-                let step = self.step(|| format!("a client starts {process:?}"));
-                next.processes.push(process.into());
-                next.processes.sort();
-                all.push((step, next));
+                for rehashes in if self.bounds.versions && length > 0 { &[false, true][..] } else { &[false] } {
+                    let mut next = self.clone();
+                    next.started += 1;
+                    let process = Process::new(goal.clone(), kind, start, length, self.done);
+                    let process = if *rehashes { process.of_another_version() } else { process };
+                    let step = self.step(|| format!("a client starts {process:?}"));
+                    next.processes.push(process.into());
+                    next.processes.sort();
+                    all.push((step, next));
+                }
             }
         }
     }
