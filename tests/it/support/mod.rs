@@ -14,5 +14,6 @@ pub(crate) mod image;
 pub(crate) mod process;
 pub(crate) mod random;
 pub(crate) mod registry;
+pub(crate) mod s3;
 pub(crate) mod tokens;
 pub(crate) mod tools;
