@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    ffi::OsStr,
     fmt::Write as _,
     fs,
     net::SocketAddr,
@@ -198,8 +199,9 @@ impl Drop for Registry {
 pub(crate) fn spawn(program: &Program, directory: &Path, address: SocketAddr) -> Process {
     let mut command = Command::new(&program.path);
     command.arg("serve").arg(directory.join("config.yml")).current_dir(directory);
-    // A REGISTRY_* variable of the developer's shell would change the configuration.
-    for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("REGISTRY_")) {
+    // Such a variable of the developer's shell would change the configuration, or who the server is to a store.
+    let changes = |name: &OsStr| ["REGISTRY_", "AWS_"].iter().any(|start| name.to_string_lossy().starts_with(start));
+    for (name, _) in env::vars_os().filter(|(name, _)| changes(name)) {
         command.env_remove(name);
     }
     let mut process = Process::start(&mut command, &directory.join("log"));

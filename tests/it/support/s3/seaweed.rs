@@ -41,9 +41,18 @@ const VOLUMES_MAX: &str = "5000";
 /// What its garbage collector is asked to stay below.
 const MEMORY: &str = "1GiB";
 
-/// Runs the program that follows its two first arguments, a directory and a log, until standard input ends.
-const GUARD: &str = "d=$1; log=$2; shift 2; \"$@\" >\"$log\" 2>&1 </dev/null & child=$!; read -r line; \
-                     kill $child; wait $child; rm -rf \"$d\"";
+/// Runs a program until standard input ends, in its directory `$1` with its output in `log`, and clears away what it
+/// leaves there and at `$2`.
+const GUARD: &str = "cd \"$1\"; left=$2; shift 2; \"$@\" >log 2>&1 </dev/null & child=$!; read -r line; \
+                     kill -9 $child; wait $child; rm -rf \"$PWD\" $left";
+
+/// Sockets that it makes whatever it is told, each with its port.
+const SOCKETS: [(&str, &str); 4] = [
+    ("s3", "s3.port.grpc"),
+    ("master", "master.port.grpc"),
+    ("volume", "volume.port.grpc"),
+    ("filer", "filer.port.grpc"),
+];
 
 /// The running instance.
 #[derive(Debug)]
@@ -66,9 +75,13 @@ impl Seaweed {
         let directory = tempfile::tempdir().unwrap().keep();
         let address = free_address();
         let log = directory.join("log");
+        let sockets = SOCKETS.map(|(name, option)| (name, option, free_address().port()));
+        let left = sockets.map(|(name, _, port)| format!("/tmp/seaweedfs-{name}-grpc-{port}.sock")).join(" ");
         let mut guard = Command::new("sh");
-        guard.args(["-c", GUARD, "guard"]).arg(&directory).arg(&log).arg(tools::path(PROGRAM));
-        guard.args(arguments(&directory, address)).current_dir(&directory).env("GOMEMLIMIT", MEMORY);
+        guard.args(["-c", GUARD, "guard"]).arg(&directory).arg(left).arg(tools::path(PROGRAM));
+        guard.args(arguments(&directory, address));
+        guard.args(sockets.map(|(_, option, port)| format!("-{option}={port}")));
+        guard.env("GOMEMLIMIT", MEMORY).env("TMPDIR", &directory);
         // A setting of the developer's own would change what it does.
         for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("WEED_")) {
             guard.env_remove(name);
