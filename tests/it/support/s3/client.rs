@@ -43,8 +43,13 @@ impl Client {
 
     /// Sends one signed request; `path` as it is before it is encoded.
     pub(crate) fn send(&self, method: &str, path: &str, query: Query<'_>, body: &[u8]) -> Answer {
-        let answer = self.exchange(&self.request(method, path, query, body));
+        let answer = self.try_send(method, path, query, body);
         answer.unwrap_or_else(|error| panic!("{method} {path} at {}: {error}", self.endpoint))
+    }
+
+    /// The same; an error where no whole answer comes.
+    pub(crate) fn try_send(&self, method: &str, path: &str, query: Query<'_>, body: &[u8]) -> io::Result<Answer> {
+        self.exchange(&self.request(method, path, query, body))
     }
 
     fn request(&self, method: &str, path: &str, query: Query<'_>, body: &[u8]) -> Vec<u8> {
@@ -186,8 +191,7 @@ impl Bucket {
 /// A test that failed leaves no gigabytes behind either.
 impl Drop for Bucket {
     fn drop(&mut self) {
-        let request = self.client.request("DELETE", &format!("/{}", self.name), &[], b"");
-        let _ = self.client.exchange(&request);
+        let _ = self.client.try_send("DELETE", &format!("/{}", self.name), &[], b"");
     }
 }
 

@@ -327,3 +327,68 @@ async fn refuse(request: Request<Incoming>, status: StatusCode, code: &str) -> R
     }
     Ok(answer)
 }
+
+#[test]
+fn a_signed_request_passes_and_is_counted() {
+    use crate::support::s3::{client::Client, seaweed};
+    let Some(seaweed) = seaweed::shared() else { return };
+    let proxy = Proxy::start(seaweed.address);
+    let bucket = seaweed.bucket();
+    let client = Client::to(proxy.address);
+    let object = format!("/{}/a dir/ob+ject", bucket.name);
+    let put = |content: &[u8]| client.send("PUT", &object, &[], content).status;
+
+    assert_eq!(put(&[7; 100_000]), 200);
+    assert_eq!(client.send("GET", &object, &[], b"").body, [7; 100_000]);
+    assert_eq!(client.send("GET", &format!("{object}-none"), &[], b"").status, 404);
+    let seen: Vec<_> = proxy.calls().into_iter().map(|call| (call.operation, call.key, call.status)).collect();
+    assert_eq!(
+        seen,
+        [
+            (Operation::PutObject, "a dir/ob+ject".to_owned(), 200),
+            (Operation::GetObject, "a dir/ob+ject".to_owned(), 200),
+            (Operation::GetObject, "a dir/ob+ject-none".to_owned(), 404),
+        ]
+    );
+    let tallies = proxy.tallies();
+    assert_eq!(tallies[&Operation::PutObject], Tally { requests: 1, sent: 100_000, received: 0 });
+    assert!(tallies[&Operation::GetObject].received > 100_000);
+    proxy.forget();
+    assert_eq!(proxy.calls(), []);
+}
+
+#[test]
+fn faults_befall_whom_they_are_meant_for() {
+    use crate::support::s3::{client::Client, seaweed};
+    let Some(seaweed) = seaweed::shared() else { return };
+    let proxy = Proxy::start(seaweed.address);
+    let bucket = seaweed.bucket();
+    let client = Client::to(proxy.address);
+    let put = |key: &str| client.try_send("PUT", &format!("/{}/{key}", bucket.name), &[], b"content");
+    let rule = |turn, fault| Rule::new(&[Operation::PutObject], turn, fault).about("bro");
+
+    proxy.inject(rule(Turn::Only(2), Fault::Internal));
+    proxy.inject(rule(Turn::Only(3), Fault::SlowDown));
+    proxy.inject(rule(Turn::Only(4), Fault::Denied));
+    proxy.inject(rule(Turn::Only(5), Fault::Lost));
+    proxy.inject(rule(Turn::Only(6), Fault::Unanswered));
+    let statuses: Vec<_> = (1..=7).map(|n| put(&format!("broken/{n}")).ok().map(|answer| answer.status)).collect();
+    assert_eq!(statuses, [Some(200), Some(500), Some(503), Some(403), None, None, Some(200)]);
+    assert_eq!(put("sound").unwrap().status, 200);
+    let stored: Vec<_> = bucket.objects("").into_iter().map(|(key, _)| key).collect();
+    assert_eq!(stored, ["broken/1", "broken/6", "broken/7", "sound"]);
+
+    proxy.inject(Rule::new(&[Operation::GetObject], Turn::First(1), Fault::Cut(3)));
+    let get = || client.try_send("GET", &format!("/{}/sound", bucket.name), &[], b"");
+    assert!(get().is_err(), "a reset, not an end");
+    assert_eq!(get().unwrap().body, b"content");
+    proxy.inject(Rule::new(&[], Turn::Each, Fault::Lost));
+    assert!(get().is_err());
+    proxy.heal();
+    assert!(get().is_ok());
+    let chosen = |seed| {
+        let mut turn = Turn::Chance(50, Random(seed));
+        (0..64).filter(|number| turn.has_come(*number)).count()
+    };
+    assert!((16..48).contains(&chosen(1)) && chosen(1) == chosen(1));
+}

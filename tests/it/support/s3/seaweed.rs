@@ -110,7 +110,12 @@ impl Seaweed {
 /// In a process group of its own, so that a Ctrl-C in the terminal reaches the tests alone, and this when they end.
 fn spawn(guard: &mut Command) -> Child {
     use std::os::unix::process::CommandExt as _;
-    guard.stdin(Stdio::piped()).process_group(0).spawn().unwrap_or_else(|error| panic!("{guard:?}: {error}"))
+    guard
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .unwrap_or_else(|error| panic!("{guard:?}: {error}"))
 }
 
 fn arguments(directory: &Path, address: SocketAddr) -> Vec<String> {

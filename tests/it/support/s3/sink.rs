@@ -142,6 +142,7 @@ async fn answer(shelf: &Mutex<Shelf>, request: Request<Incoming>) -> Result<Resp
     let mut shelf = shelf.lock().unwrap();
     let outcome = shelf.judge(&target, &head.headers, &taken).and_then(|()| shelf.act(&target, &head.headers, taken));
     Ok(outcome.unwrap_or_else(|Refusal(status, code, message)| {
+        // What a client may well ask without having done wrong.
         let expected = ["NoSuchKey", "NoSuchUpload", "PreconditionFailed"].contains(&code);
         if !expected {
             shelf.complaints.push(format!("{} {}: {code}: {message}", target.operation, target.key));
@@ -440,4 +441,73 @@ fn elements(document: &str, name: &str) -> Vec<String> {
     let (open, close) = (format!("<{name}>"), format!("</{name}>"));
     let texts = document.split(&open).skip(1).filter_map(|rest| rest.split_once(&close));
     texts.map(|(text, _)| text.replace("&quot;", "\"").replace("&#34;", "\"").replace("&amp;", "&")).collect()
+}
+
+#[test]
+fn it_joins_checks_and_forgets_parts() {
+    use crate::support::{digest, s3::client::Client};
+    let sink = Sink::start();
+    let client = Client::to(sink.address);
+    let part = vec![1; usize::try_from(PART_MIN).unwrap()];
+    let begun = client.send("POST", "/bucket/big", &[("uploads", "")], b"");
+    let id = &elements(&String::from_utf8_lossy(&begun.body), "UploadId")[0];
+    let put = |number: &str, content: &[u8]| {
+        client.send("PUT", "/bucket/big", &[("partNumber", number), ("uploadId", id)], content).status
+    };
+    let complete = |numbers: &[(u32, &[u8])]| {
+        let parts = numbers.iter().map(|(number, content)| {
+            let digest = digest::of(content);
+            let tag = &digest::hex(&digest)[..32];
+            format!("<Part><PartNumber>{number}</PartNumber><ETag>&quot;{tag}&quot;</ETag></Part>")
+        });
+        let order = format!("<CompleteMultipartUpload>{}</CompleteMultipartUpload>", parts.collect::<String>());
+        client.send("POST", "/bucket/big", &[("uploadId", id)], order.as_bytes()).status
+    };
+
+    assert_eq!((put("1", &part), put("2", &part), put("3", b"short"), put("4", b"last")), (200, 200, 200, 200));
+    assert_eq!(sink.unfinished(), ["big"]);
+    for refused in [
+        vec![(1, &*part), (3, b"short"), (4, b"last")],
+        vec![(2, &part), (1, &part)],
+        vec![(1, &part), (2, b"another")],
+        vec![(1, &part), (9, b"none")],
+    ] {
+        assert_eq!(complete(&refused), 400);
+    }
+    assert_eq!(sink.complaints().len(), 4);
+    assert_eq!(complete(&[(1, &part), (2, &part), (4, b"last")]), 200);
+    assert_eq!(complete(&[(1, &part)]), 404, "it is gone");
+    let hashes: Vec<_> = [&*part, &*part, b"last"].map(|content| digest::hex(&digest::of(content)).to_owned()).into();
+    let big = &sink.objects()["big"];
+    assert_eq!(big.pieces.iter().map(|piece| piece.hash.clone().unwrap()).collect::<Vec<_>>(), hashes);
+    assert_eq!(big.size(), 2 * PART_MIN + 4);
+    assert_eq!(
+        (big.cut(0, PART_MIN)[0].hash.as_ref(), big.cut(1, PART_MIN)[0].hash.as_ref()),
+        (Some(&hashes[0]), None)
+    );
+}
+
+#[test]
+fn it_keeps_and_lists_what_is_small() {
+    use crate::support::s3::client::Client;
+    let sink = Sink::start();
+    let client = Client::to(sink.address);
+    for key in ["a/1", "a/2/x", "a/2/y", "a/2-b", "b/3"] {
+        assert_eq!(client.send("PUT", &format!("/bucket/{key}"), &[], key.as_bytes()).status, 200);
+    }
+    assert_eq!(client.send("GET", "/bucket/a/2/x", &[], b"").body, b"a/2/x");
+    assert_eq!(client.send("HEAD", "/bucket/a/none", &[], b"").status, 404);
+    assert_eq!(client.send("DELETE", "/bucket/a/none", &[], b"").status, 204);
+    let list = |limit: &str, after: &str| {
+        let query =
+            [("delimiter", "/"), ("list-type", "2"), ("max-keys", limit), ("prefix", "a/"), ("start-after", after)];
+        let page = String::from_utf8(client.send("GET", "/bucket", &query, b"").body).unwrap();
+        let prefixes = elements(&page, "CommonPrefixes").concat();
+        (elements(&page, "Key"), elements(&prefixes, "Prefix"), elements(&page, "IsTruncated").concat())
+    };
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(list("10", ""), (names(&["a/1", "a/2-b"]), names(&["a/2/"]), "false".to_owned()));
+    assert_eq!(list("2", ""), (names(&["a/1", "a/2-b"]), names(&[]), "true".to_owned()));
+    assert_eq!(list("10", "a/2/"), (names(&[]), names(&[]), "false".to_owned()));
+    assert_eq!(sink.complaints(), [""; 0]);
 }
