@@ -102,6 +102,12 @@ impl Url {
     pub const fn uri(&self) -> &Uri {
         &self.0
     }
+
+    /// The address itself, which shows all of its query.
+    #[must_use]
+    pub fn into_uri(self) -> Uri {
+        self.0
+    }
 }
 
 #[cfg(test)]
