@@ -6,7 +6,7 @@ use crate::{
     api::{
         self,
         location::Base,
-        settings::{Mode, TAGS_MAX_DEFAULT},
+        settings::{Downloads, Mode, TAGS_MAX_DEFAULT},
     },
     config::{
         Config,
@@ -62,6 +62,7 @@ pub(super) fn api(config: &Config) -> Result<api::settings::Settings> {
         // Files take chunks of any size.
         chunk_size_min: None,
         token_grace: config.edge.uploads.token_grace,
+        downloads: Downloads::default(),
     })
 }
 
