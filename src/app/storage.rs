@@ -18,6 +18,7 @@ pub(super) fn open(storage: &Storage, clock: &Arc<dyn Clock>, metrics: &Arc<Metr
             let opened = Filesystem::open(root).context("storage.filesystem cannot be used")?;
             Arc::new(opened.with_threads_max(*threads_max))
         }
+        Driver::S3(_) => anyhow::bail!("storage.s3 is not wired on this branch"),
         Driver::Memory => {
             let limits = Limits { parts: Parts::Appended, parts_max: u32::MAX };
             Arc::new(Memory::new(limits, Arc::clone(clock)))
@@ -34,6 +35,7 @@ pub(super) const fn name(storage: &Storage) -> &'static str {
     match storage.driver {
         Driver::Filesystem { .. } => "filesystem",
         Driver::Memory => "inmemory",
+        Driver::S3(_) => "s3aws",
     }
 }
 

@@ -57,8 +57,12 @@ pub struct Url(Uri);
 impl Url {
     /// Errors do not quote the text: it may hold a password.
     pub(in crate::config) fn read(field: &Field<'_>) -> Result<Self> {
-        let uri: Uri =
-            field.text()?.parse().map_err(|_| field.fail("must be a URL such as https://registry.example.com"))?;
+        Self::parse(field, field.text()?)
+    }
+
+    /// Reads another text as if it stood in this field.
+    pub(in crate::config) fn parse(field: &Field<'_>, text: &str) -> Result<Self> {
+        let uri: Uri = text.parse().map_err(|_| field.fail("must be a URL such as https://registry.example.com"))?;
         let Some(authority) = uri.authority() else {
             return Err(field.fail("must be a whole URL such as https://registry.example.com"));
         };
@@ -72,6 +76,14 @@ impl Url {
             return Err(field.fail("must name a host"));
         }
         Ok(Self(uri))
+    }
+
+    /// The URL, which must be a scheme and a host alone.
+    pub(in crate::config) fn without_path(self, field: &Field<'_>) -> Result<Uri> {
+        match (self.0.path(), self.0.query()) {
+            ("" | "/", None) => Ok(self.0),
+            _ => Err(field.fail("must be a scheme and a host, without a path or a query")),
+        }
     }
 
     #[must_use]

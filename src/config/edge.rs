@@ -1,11 +1,12 @@
 //! `edge`: what is ours alone, in one section, so that Distribution still starts on the same file.
 
-use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{net::IpAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use anyhow::Result;
+use ipnet::IpNet;
 
 use crate::config::{
-    schema::{Key, section, value},
+    schema::{Key, section, value, values},
     section::{Field, Section},
 };
 
@@ -29,11 +30,24 @@ pub(in crate::config) const KEYS: &[Key] = &[
         ],
     )
     .always(),
+    section(
+        "downloads",
+        &[
+            value("inline_max").or("64KiB"),
+            values("redirect_networks"),
+            values("forward_networks"),
+            value("url_window").or("5m"),
+        ],
+    )
+    .always(),
     section("tls", &[value("development").or("false"), value("directory").or("certs/dev")]).always(),
 ];
 
 /// Least memory that uploads may be given, in bytes: one upload must be able to fill one part.
 const MEMORY_MIN: u64 = 1 << 20;
+
+/// With the longest lifetime of an address, Amazon's limit of seven days.
+const WINDOW_MAX: Duration = Duration::from_hours(24);
 
 #[derive(Clone, Debug)]
 pub struct Edge {
@@ -41,6 +55,7 @@ pub struct Edge {
     pub strict: bool,
     pub uploads: Uploads,
     pub limits: Limits,
+    pub downloads: Downloads,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -72,6 +87,19 @@ pub struct Limits {
     pub write_timeout: Duration,
 }
 
+/// Which downloads are redirected, where redirects are possible and not disabled. Requests for several ranges never are.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Downloads {
+    /// Blobs of up to this many bytes are never redirected.
+    pub inline_max: u64,
+    /// Networks of clients that are redirected; everybody where it is empty.
+    pub redirect_networks: Vec<IpNet>,
+    /// Networks of clients that are never redirected, whatever the other list says.
+    pub forward_networks: Vec<IpNet>,
+    /// How long the address of an object stays the same, so that caches can know it; zero is not at all, a day the most.
+    pub url_window: Duration,
+}
+
 /// Whether a development certificate is wanted.
 pub(in crate::config) enum Development<'a> {
     Off,
@@ -84,6 +112,7 @@ impl Edge {
             strict: edge.boolean("strict")?,
             uploads: Uploads::read(&edge.need_section("uploads")?)?,
             limits: Limits::read(&edge.need_section("limits")?)?,
+            downloads: Downloads::read(&edge.need_section("downloads")?)?,
         })
     }
 }
@@ -100,16 +129,41 @@ impl Uploads {
             token_grace: uploads.need("token_grace")?.timeout_or_zero()?,
             memory: memory.size()?,
             blob_size_max: blob_size_max.map(|field| field.size()).transpose()?,
-            open_max: open_max.map(|field| at_least_one(&field)).transpose()?,
+            open_max: open_max.map(|field| field.at_least_one()).transpose()?,
         })
     }
+}
+
+impl Downloads {
+    fn read(downloads: &Section<'_>) -> Result<Self> {
+        let networks = |name| -> Result<Vec<_>> { downloads.list(name)?.iter().map(network).collect() };
+        let window = downloads.need("url_window")?;
+        if window.timeout_or_zero()? > WINDOW_MAX {
+            return Err(window.fail("must be at most 24h"));
+        }
+        Ok(Self {
+            inline_max: downloads.need("inline_max")?.size()?,
+            redirect_networks: networks("redirect_networks")?,
+            forward_networks: networks("forward_networks")?,
+            url_window: window.duration()?,
+        })
+    }
+}
+
+/// A network, or one address.
+fn network(field: &Field<'_>) -> Result<IpNet> {
+    let text = field.text()?;
+    let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    network.map(|network| network.trunc()).ok_or_else(|| {
+        field.fail(format_args!("is {text:?}; it must be a network such as 10.0.0.0/8 or fd00::/8, or an address"))
+    })
 }
 
 impl Limits {
     fn read(limits: &Section<'_>) -> Result<Self> {
         let timeout = |name| limits.need(name)?.timeout();
         Ok(Self {
-            connections: at_least_one(&limits.need("connections")?)?,
+            connections: limits.need("connections")?.at_least_one()?,
             header_timeout: timeout("header_timeout")?,
             handshake_timeout: timeout("handshake_timeout")?,
             idle_timeout: timeout("idle_timeout")?,
@@ -130,9 +184,4 @@ pub(in crate::config) fn development<'a>(edge: &Section<'a>) -> Result<Developme
         "" => Err(directory.fail("must be the path of a directory")),
         path => Ok(Development::On { switch, directory: path.into() }),
     }
-}
-
-fn at_least_one(field: &Field<'_>) -> Result<NonZeroUsize> {
-    let count = usize::try_from(field.count()?).map_err(|_| field.fail("is too large"))?;
-    NonZeroUsize::new(count).ok_or_else(|| field.fail("must be at least 1"))
 }

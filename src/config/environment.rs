@@ -17,6 +17,9 @@ use crate::config::{
 };
 
 const PREFIX: &str = "REGISTRY_";
+/// Of the storage's credentials, which are looked for as Amazon's SDKs do.
+const AMAZON: &str = "AWS_";
+const HOME: &str = "HOME";
 const CONFIGURATION_PATH: &str = "REGISTRY_CONFIGURATION_PATH";
 /// As OpenSSL and Go name it.
 const AUTHORITIES: &str = "SSL_CERT_FILE";
@@ -48,9 +51,11 @@ impl Environment {
         std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
             .filter(|(name, _)| is_ours(name))
-            .map(|(name, value)| match value.into_string() {
-                Ok(value) => Ok((name, value)),
-                Err(_) => Err(anyhow!("{name}: the value is not UTF-8")),
+            .filter_map(|(name, value)| match value.into_string() {
+                Ok(value) => Some(Ok((name, value))),
+                // Nobody set it for us.
+                Err(_) if name == HOME => None,
+                Err(_) => Some(Err(anyhow!("{name}: the value is not UTF-8"))),
             })
             .collect()
     }
@@ -58,14 +63,18 @@ impl Environment {
     /// Where the configuration file is, if a variable says so.
     #[must_use]
     pub fn configuration_path(&self) -> Option<&str> {
-        self.0.get(CONFIGURATION_PATH).map(String::as_str).filter(|path| !path.is_empty())
+        self.variable(CONFIGURATION_PATH)
+    }
+
+    /// A variable's text; an empty one counts as not set.
+    pub(in crate::config) fn variable(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|text| !text.is_empty())
     }
 
     /// The PEM file with the certificate authorities that this machine trusts.
     #[must_use]
     pub fn authorities(&self) -> PathBuf {
-        let named = self.0.get(AUTHORITIES).filter(|path| !path.is_empty());
-        named.map_or(AUTHORITIES_DEFAULT, String::as_str).into()
+        self.variable(AUTHORITIES).unwrap_or(AUTHORITIES_DEFAULT).into()
     }
 
     /// Lays every variable over a document.
@@ -91,7 +100,7 @@ impl Environment {
 }
 
 fn is_ours(name: &str) -> bool {
-    name.starts_with(PREFIX) || name == AUTHORITIES
+    name.starts_with(PREFIX) || name.starts_with(AMAZON) || name == AUTHORITIES || name == HOME
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

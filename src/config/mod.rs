@@ -22,6 +22,7 @@ pub mod health;
 pub mod http;
 mod inert;
 pub mod log;
+pub mod middleware;
 mod node;
 mod scalar;
 mod schema;
@@ -41,6 +42,7 @@ use crate::config::{
     health::Health,
     http::Http,
     log::Log,
+    middleware::Middleware,
     node::{Node, Origin},
     section::{Field, Section},
     storage::Storage,
@@ -58,6 +60,8 @@ const VERSION: &str = "0.1";
 pub struct Config {
     pub log: Log,
     pub storage: Storage,
+    /// Of the storage, the innermost first: each changes where the ones before it send a client.
+    pub middlewares: Vec<Middleware>,
     pub auth: Auth,
     pub http: Http,
     pub health: Health,
@@ -123,9 +127,11 @@ impl Config {
         refuse_metadata_database(document)?;
         refuse_proxy(document)?;
         let edge = document.need_section("edge")?;
+        let storage = Storage::read(&document.need_section("storage")?, environment, warnings)?;
         Ok(Self {
             log: Log::read(document)?,
-            storage: Storage::read(&document.need_section("storage")?, warnings)?,
+            middlewares: middleware::read(document.section("middleware")?.as_ref(), &storage, warnings)?,
+            storage,
             auth: Auth::read(document.section("auth")?.as_ref(), warnings)?,
             http: Http::read(&document.need_section("http")?, &edge, warnings)?,
             health: Health::read(&document.need_section("health")?, environment.authorities())?,

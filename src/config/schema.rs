@@ -7,7 +7,7 @@
 use anyhow::{Result, bail};
 
 use crate::config::{
-    Warning, auth, catalog, edge, health, http, inert, log,
+    Warning, auth, catalog, edge, health, http, inert, log, middleware,
     node::{Node, Origin, Value},
     storage, validation, yaml,
 };
@@ -123,7 +123,7 @@ pub(in crate::config) const DOCUMENT: Shape = Shape::Section(&[
     section("tags", catalog::TAGS_KEYS).always(),
     section("validation", validation::KEYS).always(),
     section("edge", edge::KEYS).always(),
-    key("middleware", Shape::Named(&Shape::List(&Shape::Section(inert::MIDDLEWARE)))).inert(),
+    parameters("middleware", middleware::KEYS),
     section("notifications", inert::NOTIFICATIONS).inert(),
     section("redis", inert::REDIS).inert(),
     section("proxy", inert::PROXY).inert(),

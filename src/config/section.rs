@@ -1,6 +1,6 @@
 //! Reading typed values out of a filled-in document; every refusal says where, which key and why.
 
-use std::{fmt::Display, path::PathBuf, time::Duration};
+use std::{fmt::Display, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use anyhow::{Result, anyhow};
 
@@ -39,6 +39,11 @@ impl<'a> Section<'a> {
 
     pub(in crate::config) fn origin(&self) -> &'a Origin {
         self.origin
+    }
+
+    /// An error about the whole section.
+    pub(in crate::config) fn fail(&self, problem: impl Display) -> anyhow::Error {
+        anyhow!("{}: {} {problem}", self.origin, self.path)
     }
 
     /// A key's value; null counts as absent.
@@ -120,6 +125,15 @@ impl<'a> Field<'a> {
         scalar::boolean(text).ok_or_else(|| self.fail("must be true or false"))
     }
 
+    /// A boolean that may also be written as the text that Go's `strconv.ParseBool` takes, as in parameters of drivers.
+    pub(in crate::config) fn switch(&self) -> Result<bool> {
+        match self.text()? {
+            "1" | "t" | "T" => Ok(true),
+            "0" | "f" | "F" => Ok(false),
+            _ => self.boolean(),
+        }
+    }
+
     pub(in crate::config) fn integer(&self) -> Result<i64> {
         let text = self.text()?;
         scalar::integer(text).ok_or_else(|| self.fail("must be an integer"))
@@ -128,6 +142,11 @@ impl<'a> Field<'a> {
     /// An integer from 0.
     pub(in crate::config) fn count(&self) -> Result<u64> {
         u64::try_from(self.integer()?).map_err(|_| self.fail("must not be negative"))
+    }
+
+    pub(in crate::config) fn at_least_one(&self) -> Result<NonZeroUsize> {
+        let count = usize::try_from(self.count()?).map_err(|_| self.fail("is too large"))?;
+        NonZeroUsize::new(count).ok_or_else(|| self.fail("must be at least 1"))
     }
 
     pub(in crate::config) fn duration(&self) -> Result<Duration> {
@@ -151,6 +170,15 @@ impl<'a> Field<'a> {
         let duration = self.duration()?;
         if !duration.is_zero() && duration < Duration::from_millis(1) {
             return Err(self.fail("must be 0 or at least 1ms (a number without a unit is nanoseconds)"));
+        }
+        Ok(duration)
+    }
+
+    /// A duration of at least one second, as for what is fetched or signed again.
+    pub(in crate::config) fn at_least_a_second(&self) -> Result<Duration> {
+        let duration = self.duration()?;
+        if duration < Duration::from_secs(1) {
+            return Err(self.fail("must be at least 1s (a number without a unit is nanoseconds)"));
         }
         Ok(duration)
     }

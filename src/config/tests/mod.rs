@@ -56,8 +56,8 @@ fn the_least_is_valid_and_quiet() {
     let loaded = parse(BASE).unwrap();
     assert_eq!(loaded.warnings, []);
     let config = loaded.config;
-    assert_eq!(config.storage.driver, Driver::Memory);
-    assert!(!config.storage.delete && config.storage.redirect && !config.storage.read_only);
+    assert!(matches!(config.storage.driver, Driver::Memory));
+    assert!(!config.storage.delete && config.storage.redirect.is_some() && !config.storage.read_only);
     assert_eq!(config.storage.purging.map(|purging| purging.age), Some(Duration::from_hours(168)));
     assert_eq!(config.http.prefix, "/");
     assert!(config.http.relative_urls && config.http.http2);
@@ -97,12 +97,24 @@ fn log() {
 
 #[test]
 fn storage() {
-    let root = |path: &str| Driver::Filesystem { root: path.into(), threads_max: 100 };
-    check("storage: {filesystem: {rootdirectory: ./data}}", |c| c.storage.driver.clone(), root("./data"));
-    check("storage: {filesystem: }", |c| c.storage.driver.clone(), root("/var/lib/registry"));
-    check("storage: filesystem", |c| c.storage.driver.clone(), root("/var/lib/registry"));
+    let root = |config: &Config| match &config.storage.driver {
+        Driver::Filesystem { root, threads_max } => (root.display().to_string(), *threads_max),
+        other => panic!("not a directory: {other:?}"),
+    };
+    check("storage: {filesystem: {rootdirectory: ./data}}", root, ("./data".to_owned(), 100));
+    check("storage: {filesystem: }", root, ("/var/lib/registry".to_owned(), 100));
+    check("storage: filesystem", root, ("/var/lib/registry".to_owned(), 100));
     check("storage: {inmemory: , delete: {enabled: on}}", |c| c.storage.delete, true);
-    check("storage: {inmemory: , redirect: {disable: true}}", |c| c.storage.redirect, false);
+    let lifetime = |c: &Config| c.storage.redirect.map(|redirect| redirect.lifetime.as_secs());
+    check("storage: {inmemory: , redirect: {disable: true}}", lifetime, None);
+    check("storage: {inmemory: , redirect: {disable: false}}", lifetime, Some(1200));
+    check("storage: {inmemory: , redirect: {expirydelay: 2m}}", lifetime, Some(120));
+    for delay in ["20", "145h", "0"] {
+        refused(
+            &format!("storage: {{inmemory: , redirect: {{expirydelay: {delay}}}}}"),
+            "storage.redirect.expirydelay must be between 1s and 144h (a number without a unit is nanoseconds)",
+        );
+    }
     let memory = |entries| Cache::Memory { entries_max: std::num::NonZeroUsize::new(entries).unwrap() };
     check("storage: {inmemory: , cache: {layerinfo: inmemory}}", |c| c.storage.cache, memory(10_000));
     check(
@@ -113,7 +125,14 @@ fn storage() {
     check("storage: {inmemory: }", |c| c.storage.cache, Cache::Off);
     refused("storage: {delete: {enabled: true}}", "storage names no driver");
     refused("storage: {inmemory: , filesystem: }", "one driver, not several: inmemory, filesystem");
-    refused("storage: {s3: {bucket: b}}", "storage.s3 is a storage driver that this version does not have");
+    for name in ["azure", "azure_v2", "gcs", "swift", "oss"] {
+        refused(
+            &format!("storage: {{{name}: {{bucket: b}}}}"),
+            &format!(
+                "storage.{name} is a storage driver that this version does not have; write filesystem, inmemory or s3"
+            ),
+        );
+    }
     refused("storage: {floppy: }", "storage.floppy is not a storage driver");
     refused(
         "storage: {inmemory: , maintenance: {uploadpurging: {age: soon}}}",
@@ -310,7 +329,6 @@ fn keys_without_effect_are_named() {
         "policy: {repository: {classes: [image]}}",
         "reporting: {newrelic: {name: x}}",
         "gc: {x: 1}",
-        "middleware: {storage: [{name: redirect}]}",
         "notifications: {endpoints: [{name: x}]}",
         "compatibility: {schema1: {enabled: true}}",
     ] {
@@ -376,7 +394,7 @@ fn the_effective_configuration_holds_no_secret() {
          proxy: {exec: {command: 'https://u:canary@shown.example'}, password: canary}\n\
          notifications: {endpoints: [{name: n, url: 'http://u:canary@h', headers: {Authorization: [canary]}}]}\n\
          reporting: {bugsnag: {apikey: canary}}\n\
-         middleware: {storage: [{name: cloudfront, options: {privatekey: canary, x: canary}}]}\n\
+         middleware: {registry: [{name: x, options: {privatekey: canary, x: canary}}]}\n\
          log: {hooks: [{options: {smtp: {password: canary}}}]}\n\
          health: {http: [{uri: 'http://a', headers: {Authorization: [canary]}}]}\n\
          database: {enabled: false, password: canary}\n\

@@ -6,15 +6,26 @@ use anyhow::{Result, anyhow, bail};
 
 use crate::config::{
     Warning,
-    schema::{Key, parameters, value},
+    environment::Environment,
+    schema::{Key, parameters, value, values},
     section::{Field, Section},
+    storage::s3::S3,
 };
+
+pub mod s3;
 
 pub(in crate::config) const KEYS: &[Key] = &[
     parameters("filesystem", &[value("rootdirectory").or("/var/lib/registry"), value("maxthreads").or("100")]),
     parameters("inmemory", &[]),
+    parameters("s3", s3::KEYS),
+    parameters("s3aws", s3::KEYS),
+    parameters("s3_v2", s3::KEYS),
     parameters("delete", &[value("enabled").or("false")]).always(),
-    parameters("redirect", &[value("disable").or("false")]).always(),
+    parameters(
+        "redirect",
+        &[value("disable").or("false"), value("expirydelay").or("20m"), values("exceptions").inert()],
+    )
+    .always(),
     parameters("cache", &[value("blobdescriptor"), value("layerinfo"), value("blobdescriptorsize").or("10000")])
         .always(),
     parameters(
@@ -41,10 +52,16 @@ pub(in crate::config) const KEYS: &[Key] = &[
 const SETTINGS: &[&str] = &["delete", "redirect", "cache", "maintenance", "tag"];
 
 /// Drivers of the registries that we replace which have no counterpart here yet.
-const NOT_BUILT: &[&str] = &["s3", "s3aws", "s3_v2", "azure", "azure_v2", "gcs", "swift", "oss"];
+const NOT_BUILT: &[&str] = &["azure", "azure_v2", "gcs", "swift", "oss"];
+
+/// What an error about the driver ends with.
+const DRIVERS: &str = "write filesystem, inmemory or s3";
 
 /// Fewest threads that a filesystem driver works with; less is raised, as Distribution does.
 const THREADS_MIN: usize = 25;
+
+const LIFETIME_MIN: Duration = Duration::from_secs(1);
+const LIFETIME_MAX: Duration = Duration::from_hours(6 * 24);
 
 const DESCRIPTORS_DEFAULT: NonZeroUsize = NonZeroUsize::new(10_000).expect("a constant above zero");
 
@@ -53,8 +70,8 @@ pub struct Storage {
     pub driver: Driver,
     /// Whether content may be deleted through the API.
     pub delete: bool,
-    /// Whether downloads may be redirected to the storage.
-    pub redirect: bool,
+    /// How downloads may be redirected to the storage; `None` is not at all.
+    pub redirect: Option<Redirect>,
     pub cache: Cache,
     /// Whether all writes are refused.
     pub read_only: bool,
@@ -62,7 +79,7 @@ pub struct Storage {
     pub purging: Option<Purging>,
 }
 
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Driver {
     Filesystem {
         root: PathBuf,
@@ -70,6 +87,14 @@ pub enum Driver {
         threads_max: usize,
     },
     Memory,
+    /// Under any of its names.
+    S3(Box<S3>),
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Redirect {
+    /// How long an address serves whoever was sent there, at least. From 1s to 6 days.
+    pub lifetime: Duration,
 }
 
 /// Where descriptors of blobs are remembered.
@@ -89,12 +114,16 @@ pub struct Purging {
 }
 
 impl Storage {
-    pub(in crate::config) fn read(storage: &Section<'_>, warnings: &mut Vec<Warning>) -> Result<Self> {
+    pub(in crate::config) fn read(
+        storage: &Section<'_>,
+        environment: &Environment,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Self> {
         let maintenance = storage.need_section("maintenance")?;
         Ok(Self {
-            driver: driver(storage)?,
+            driver: driver(storage, environment, warnings)?,
             delete: storage.need_section("delete")?.boolean("enabled")?,
-            redirect: !storage.need_section("redirect")?.boolean("disable")?,
+            redirect: redirect(&storage.need_section("redirect")?)?,
             cache: cache(&storage.need_section("cache")?, warnings)?,
             read_only: maintenance.need_section("readonly")?.boolean("enabled")?,
             purging: purging(&maintenance.need_section("uploadpurging")?)?,
@@ -102,10 +131,10 @@ impl Storage {
     }
 }
 
-fn driver(storage: &Section<'_>) -> Result<Driver> {
+fn driver(storage: &Section<'_>, environment: &Environment, warnings: &mut Vec<Warning>) -> Result<Driver> {
     let mut drivers: Vec<_> = storage.fields().filter(|(name, _)| !SETTINGS.contains(name)).collect();
     let (name, field) = match (drivers.pop(), drivers.as_slice()) {
-        (None, _) => bail!("{}: storage names no driver; write filesystem or inmemory", storage.origin()),
+        (None, _) => bail!("{}: storage names no driver; {DRIVERS}", storage.origin()),
         (Some(driver), []) => driver,
         (Some(_), _) => {
             let names: Vec<_> =
@@ -116,10 +145,13 @@ fn driver(storage: &Section<'_>) -> Result<Driver> {
     match name {
         "filesystem" => filesystem(&field.section()?),
         "inmemory" => Ok(Driver::Memory),
-        name if NOT_BUILT.contains(&name) => {
-            Err(field.fail("is a storage driver that this version does not have; write filesystem or inmemory"))
+        "s3" | "s3aws" | "s3_v2" => {
+            S3::read(&field.section()?, environment, warnings).map(|s3| Driver::S3(Box::new(s3)))
         }
-        _ => Err(field.fail("is not a storage driver; write filesystem or inmemory")),
+        name if NOT_BUILT.contains(&name) => {
+            Err(field.fail(format_args!("is a storage driver that this version does not have; {DRIVERS}")))
+        }
+        _ => Err(field.fail(format_args!("is not a storage driver; {DRIVERS}"))),
     }
 }
 
@@ -129,6 +161,16 @@ fn filesystem(parameters: &Section<'_>) -> Result<Driver> {
         .ok_or_else(|| anyhow!("{}: storage.filesystem.rootdirectory must not be empty", parameters.origin()))?;
     let threads_max = usize_of(&parameters.need("maxthreads")?)?.max(THREADS_MIN);
     Ok(Driver::Filesystem { root, threads_max })
+}
+
+/// Amazon serves no presigned address for longer than seven days; one of them is left to `edge.downloads.url_window`.
+fn redirect(redirect: &Section<'_>) -> Result<Option<Redirect>> {
+    let delay = redirect.need("expirydelay")?;
+    let lifetime = delay.duration()?;
+    if !(LIFETIME_MIN..=LIFETIME_MAX).contains(&lifetime) {
+        return Err(delay.fail("must be between 1s and 144h (a number without a unit is nanoseconds)"));
+    }
+    Ok((!redirect.boolean("disable")?).then_some(Redirect { lifetime }))
 }
 
 fn cache(cache: &Section<'_>, warnings: &mut Vec<Warning>) -> Result<Cache> {
