@@ -32,7 +32,9 @@ use crate::{
 };
 
 mod checks;
+mod delivery;
 mod identity;
+mod networks;
 mod observe;
 mod policy;
 mod storage;
@@ -67,6 +69,7 @@ pub fn check(config: &Config) -> Result<Vec<String>> {
     policy::registry(config, Signing::Shared)?;
     checks::verify(&config.health)?;
     let mut notices = identity::check(config, clock.as_ref())?;
+    notices.extend(delivery::check(config)?);
     notices.extend(trust::check(&config.auth, &clock)?);
     Ok(notices)
 }
@@ -114,8 +117,17 @@ impl App {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = Arc::new(Metrics::new().context("the metrics cannot be set up")?);
         let health = Health::default();
-        let storage = storage::open(&config.storage, &clock, &metrics)?;
-        let registry = Arc::new(open_registry(config, &storage, &clock).await?);
+        let opened = storage::open(&config.storage, &clock, &metrics)?;
+        let storage = opened.store;
+        let delivery = delivery::build(config, opened.locator, &clock)?;
+        for notice in &delivery.notices {
+            tracing::warn!("{notice}");
+        }
+        let registry = open_registry(config, &storage, &clock).await?;
+        let registry = Arc::new(match delivery.locator {
+            Some(locator) => registry.with_locator(locator),
+            None => registry,
+        });
         let authority = Arc::new(trust::authority(&config.auth, &clock)?);
         let identity = identity::load(config, clock.as_ref())?;
         let server = Server::bind(server_settings(config, identity.tls)?)?;
@@ -128,6 +140,7 @@ impl App {
             registry,
             metrics,
             lines: writers.lines,
+            updates: delivery.updates,
             purging: config.storage.purging.filter(|_| !config.storage.read_only),
             demoted,
         };

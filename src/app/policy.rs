@@ -10,7 +10,7 @@ use crate::{
     },
     config::{
         Config,
-        edge::Limits,
+        edge::{self, Limits},
         storage::{Cache, Purging},
         validation::{Platforms, Validation as Configured},
     },
@@ -62,8 +62,16 @@ pub(super) fn api(config: &Config) -> Result<api::settings::Settings> {
         // Files take chunks of any size.
         chunk_size_min: None,
         token_grace: config.edge.uploads.token_grace,
-        downloads: Downloads::default(),
+        downloads: downloads(&config.edge.downloads),
     })
+}
+
+fn downloads(configured: &edge::Downloads) -> Downloads {
+    Downloads {
+        forward: configured.forward_networks.clone(),
+        redirect: configured.redirect_networks.clone(),
+        inline_max: configured.inline_max,
+    }
 }
 
 pub(super) fn bounds(limits: &Limits) -> (server::Limits, server::Deadlines) {

@@ -7,12 +7,22 @@ use anyhow::{Context, Result};
 use crate::{
     clock::Clock,
     config::storage::{Driver, Storage},
-    store::{Limits, Parts, Store, error::Operation, filesystem::Filesystem, memory::Memory, metered::Metered},
+    store::{
+        Limits, Parts, Store, error::Operation, filesystem::Filesystem, locate::Locate, memory::Memory,
+        metered::Metered,
+    },
     telemetry::metrics::Metrics,
 };
 
+/// A store, and what it knows of where clients can fetch its objects by themselves.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) locator: Option<Arc<dyn Locate>>,
+}
+
 /// Opens the configured store; every call to it is timed.
-pub(super) fn open(storage: &Storage, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) -> Result<Arc<dyn Store>> {
+pub(super) fn open(storage: &Storage, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) -> Result<Opened> {
     let store: Arc<dyn Store> = match &storage.driver {
         Driver::Filesystem { root, threads_max } => {
             let opened = Filesystem::open(root).context("storage.filesystem cannot be used")?;
@@ -25,9 +35,11 @@ pub(super) fn open(storage: &Storage, clock: &Arc<dyn Clock>, metrics: &Arc<Metr
         }
     };
     let (metrics, driver) = (Arc::clone(metrics), name(storage));
-    Ok(Arc::new(Metered::new(store, move |observation| {
+    let store = Arc::new(Metered::new(store, move |observation| {
         metrics.storage_action(driver, action(observation.operation), observation.duration);
-    })))
+    }));
+    // Neither files nor memory can be reached by clients.
+    Ok(Opened { store, locator: None })
 }
 
 /// The driver's name in the configuration.

@@ -142,10 +142,8 @@ impl Registry {
     pub(in crate::registry) async fn stands_lately(&self, digest: &Digest) -> Result<bool, Error> {
         let age = self.stood.find(digest).map(|stood| self.clock.now() - stood);
         // Less than nothing when the clock was set back.
-        match age.is_some_and(|age| (Duration::ZERO..=LATELY).contains(&age)) {
-            true => Ok(true),
-            false => Ok(self.content_size_now(digest).await?.is_some()),
-        }
+        let lately = age.is_some_and(|age| (Duration::ZERO..=LATELY).contains(&age));
+        Ok(lately || self.content_size_now(digest).await?.is_some())
     }
 
     /// What was remembered of content turned out to be wrong.

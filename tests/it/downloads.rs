@@ -1,6 +1,6 @@
 //! Blobs whose clients are sent to fetch them elsewhere, and those that are not.
 
-use std::{sync::Arc, time::Duration};
+use std::{fs, net::SocketAddr, process::Command, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use http::Uri;
@@ -13,8 +13,15 @@ use pierhead::{
         locate::{Locate, Visitor, base::Base, redirect::Redirect},
     },
 };
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpSocket,
+};
 
-use crate::gateway::{Answer, Ask, Rig, ask, sha256, sha512};
+use crate::{
+    gateway::{Answer, Ask, Rig, ask, sha256, sha512},
+    support::process::{Process, free_address},
+};
 
 const INLINE_MAX: u64 = 8;
 
@@ -101,12 +108,15 @@ async fn network_and_size_decide() {
     assert_eq!(rig.send(near("GET", &format!("/v2/a/blobs/{empty}"))).await.status, 200);
 }
 
+/// A method, headers, and the status.
+type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], u16);
+
 #[tokio::test]
 async fn what_the_storage_would_answer_otherwise_is_answered_here() {
     let rig = rig().await;
     let digest = rig.blob("a", LARGE).await;
     let (tag, other) = (format!("\"{digest}\""), format!("\"{}\"", sha256(b"x")));
-    let rows: &[(&str, &[(&str, &str)], u16)] = &[
+    let rows: &[Row] = &[
         ("GET", &[], 307),
         ("GET", &[("range", "bytes=0-0")], 307),
         ("GET", &[("range", "bytes=5-")], 307),
@@ -133,12 +143,10 @@ async fn what_the_storage_would_answer_otherwise_is_answered_here() {
         }
         let answer = rig.send(ask).await;
         assert_eq!(answer.status, *status, "{method} {headers:?}");
-        match status {
-            307 => check_redirect(&answer, &digest),
-            _ => {
-                assert_eq!(answer.header("etag"), tag);
-                assert_eq!(answer.header("location"), "");
-            }
+        if *status == 307 {
+            check_redirect(&answer, &digest);
+        } else {
+            assert_eq!((answer.header("etag"), answer.header("location")), (tag.clone(), String::new()));
         }
     }
     let many: String = (0..65).map(|_| "0-0,").collect();
@@ -195,7 +203,7 @@ async fn what_was_collected_is_unknown_within_a_minute() {
     check_redirect(&rig.send(near("GET", &target)).await, &digest);
     let data: Key = address_of(&digest).split_once("/registry/").unwrap().1.parse().unwrap();
     rig.store.delete(&[data]).await.unwrap();
-    rig.clock.advance(Duration::from_secs(60));
+    rig.clock.advance(Duration::from_mins(1));
     check_redirect(&rig.send(near("GET", &target)).await, &digest);
     rig.clock.advance(Duration::from_secs(1));
     for _ in 0..2 {
@@ -225,6 +233,57 @@ async fn who_cannot_be_sent_away_is_served() {
     let answer = rig.send(near("GET", &format!("/v2/a/blobs/{digest}")).header("range", "bytes=1-2")).await;
     assert_eq!((answer.status, answer.text().as_str()), (206, "12"));
     assert_eq!(answer.log.failure, None);
+}
+
+/// The binary itself, with the middleware of the old configuration in front of a directory.
+#[tokio::test]
+async fn the_binary_redirects_and_logs_no_address() {
+    let directory = tempfile::tempdir().unwrap();
+    let (address, digest) = (free_address(), sha256(LARGE.as_bytes()));
+    let hex = digest.strip_prefix("sha256:").unwrap();
+    let root = directory.path().join("docker/registry/v2");
+    for (path, content) in [
+        (format!("blobs/sha256/{}/{hex}/data", &hex[..2]), LARGE),
+        (format!("repositories/a/_layers/sha256/{hex}/link"), digest.as_str()),
+    ] {
+        fs::create_dir_all(root.join(&path).parent().unwrap()).unwrap();
+        fs::write(root.join(path), content).unwrap();
+    }
+    let config = format!(
+        "version: 0.1\nlog: {{level: debug}}\nauth: none\nhttp: {{addr: \"{address}\"}}\n\
+         storage: {{filesystem: {{rootdirectory: {}}}}}\n\
+         middleware: {{storage: [{{name: redirect, options: {{baseurl: \"https://cdn.example.com/registry\"}}}}]}}\n\
+         edge: {{downloads: {{inline_max: 8, forward_networks: [127.0.0.2]}}}}\n",
+        directory.path().display()
+    );
+    let path = directory.path().join("config.yml");
+    fs::write(&path, config).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pierhead"));
+    let log = directory.path().join("log");
+    let mut process = Process::start(command.arg("serve").arg(&path).env_clear(), &log);
+    process.wait_for_port(address);
+
+    let redirected = fetch("127.0.0.1", address, &digest).await;
+    assert!(redirected.starts_with("HTTP/1.1 307") && redirected.contains(&address_of(&digest)), "{redirected}");
+    let forwarded = fetch("127.0.0.2", address, &digest).await;
+    assert!(forwarded.starts_with("HTTP/1.1 200") && forwarded.ends_with(LARGE), "{forwarded}");
+    process.wait_until("both access lines", || {
+        let log = fs::read_to_string(&log).unwrap();
+        log.contains("\" 307 ") && log.contains("\" 200 ")
+    });
+    assert!(!process.log().contains("cdn.example.com"), "{}", process.log());
+}
+
+/// The whole answer to a client with this address.
+async fn fetch(client: &str, server: SocketAddr, digest: &str) -> String {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::new(client.parse().unwrap(), 0)).unwrap();
+    let mut stream = socket.connect(server).await.unwrap();
+    let request = format!("GET /v2/a/blobs/{digest} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
 }
 
 /// Signed addresses must reach no log: nothing of a redirect shows where it leads.

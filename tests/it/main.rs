@@ -6,6 +6,7 @@ mod architecture;
 mod boundaries;
 mod chunked;
 mod clients;
+mod cloudfront;
 mod config;
 mod conformance;
 mod debug;

@@ -41,6 +41,12 @@ impl Trust {
         Ok(Self(Arc::new(config)))
     }
 
+    /// For other clients that trust the same authorities.
+    #[must_use]
+    pub fn config(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.0)
+    }
+
     pub(in crate::health::probe) fn connector(&self) -> TlsConnector {
         TlsConnector::from(Arc::clone(&self.0))
     }

@@ -34,14 +34,6 @@ impl Base {
         Ok(Self { text: text.trim_end_matches('/').to_owned() })
     }
 
-    /// As [`Base::new`], and https where the text names no scheme.
-    ///
-    /// # Errors
-    /// As [`Base::new`].
-    pub fn or_https(text: &str) -> Result<Self, InvalidBase> {
-        if text.contains("://") { Self::new(text) } else { Self::new(&format!("https://{text}")) }
-    }
-
     /// What lies at an encoded path, which begins without a slash.
     pub(in crate::store::locate) fn join(&self, path: &str) -> String {
         format!("{}/{path}", self.text)
@@ -55,12 +47,11 @@ mod tests {
     #[test]
     fn paths_are_joined() {
         let check = |base: &str, expected: &str| {
-            assert_eq!(Base::or_https(base).map(|base| base.join("a/b")), Ok(expected.to_owned()), "{base}");
+            assert_eq!(Base::new(base).map(|base| base.join("a/b")), Ok(expected.to_owned()), "{base}");
         };
         check("https://cdn.example.com", "https://cdn.example.com/a/b");
         check("http://cdn.example.com:5443/", "http://cdn.example.com:5443/a/b");
         check("https://cdn.example.com/path//", "https://cdn.example.com/path/a/b");
-        check("d1.cloudfront.net/x", "https://d1.cloudfront.net/x/a/b");
         check("https://[::1]:80", "https://[::1]:80/a/b");
     }
 
@@ -82,6 +73,5 @@ mod tests {
         ] {
             assert!(Base::new(text).is_err(), "{text}");
         }
-        assert!(Base::or_https("://x").is_err());
     }
 }

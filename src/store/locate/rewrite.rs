@@ -26,37 +26,21 @@ pub struct Rewrite {
     trim: String,
 }
 
-/// What is edited; an empty text leaves as it is.
+/// What is edited.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Settings {
-    pub scheme: String,
-    /// With its port, if it has one.
-    pub host: String,
-    /// Not encoded. A path that does not begin with it is kept whole.
+    pub scheme: Option<Scheme>,
+    /// Host, with its port if it has one.
+    pub authority: Option<Authority>,
+    /// Not encoded, empty for nothing. A path that does not begin with it is kept whole.
     pub trim_path_prefix: String,
 }
 
-/// A setting that makes no address.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum InvalidRewrite {
-    #[error("scheme {0:?} is neither http nor https")]
-    Scheme(String),
-    #[error("host {0:?} is not a host with or without a port")]
-    Host(String),
-}
-
 impl Rewrite {
-    /// # Errors
-    /// Names the setting that cannot stand in a URL.
-    pub fn new(settings: &Settings, inner: Arc<dyn Locate>) -> Result<Self, InvalidRewrite> {
-        let scheme = match settings.scheme.as_str() {
-            "" => None,
-            "http" => Some(Scheme::HTTP),
-            "https" => Some(Scheme::HTTPS),
-            other => return Err(InvalidRewrite::Scheme(other.to_owned())),
-        };
-        let authority = Some(&settings.host).filter(|host| !host.is_empty()).map(|host| parse(host)).transpose()?;
-        Ok(Self { inner, scheme, authority, trim: encode(&settings.trim_path_prefix) })
+    #[must_use]
+    pub fn new(settings: Settings, inner: Arc<dyn Locate>) -> Self {
+        let Settings { scheme, authority, trim_path_prefix } = settings;
+        Self { inner, scheme, authority, trim: encode(&trim_path_prefix) }
     }
 
     fn edit(&self, address: Uri) -> Result<Uri, http::uri::InvalidUriParts> {
@@ -87,28 +71,25 @@ impl Locate for Rewrite {
     }
 }
 
-fn parse(host: &str) -> Result<Authority, InvalidRewrite> {
-    let authority: Option<Authority> = host.parse().ok();
-    authority
-        .filter(|authority| !authority.host().is_empty() && !authority.as_str().contains('@'))
-        .ok_or_else(|| InvalidRewrite::Host(host.to_owned()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::store::locate::{base::Base, redirect::Redirect};
 
-    fn rewrite(scheme: &str, host: &str, trim: &str) -> Result<Rewrite, InvalidRewrite> {
+    fn rewrite(scheme: &str, host: &str, trim: &str) -> Rewrite {
         let inner = Redirect::new(Base::new("https://s3.example.com/b%20u").unwrap());
-        let settings = Settings { scheme: scheme.to_owned(), host: host.to_owned(), trim_path_prefix: trim.to_owned() };
-        Rewrite::new(&settings, Arc::new(inner))
+        let settings = Settings {
+            scheme: (!scheme.is_empty()).then(|| scheme.parse().unwrap()),
+            authority: (!host.is_empty()).then(|| host.parse().unwrap()),
+            trim_path_prefix: trim.to_owned(),
+        };
+        Rewrite::new(settings, Arc::new(inner))
     }
 
     #[tokio::test]
     async fn parts_are_replaced() {
         let check = async |scheme: &str, host: &str, trim: &str, expected: &str| {
-            let rewrite = rewrite(scheme, host, trim).unwrap();
+            let rewrite = rewrite(scheme, host, trim);
             let located = rewrite.locate(&"docker/data".parse().unwrap(), &Visitor::default()).await.unwrap();
             assert_eq!(located.map(|uri| uri.to_string()).as_deref(), Some(expected), "{scheme} {host} {trim}");
         };
@@ -123,15 +104,7 @@ mod tests {
     #[test]
     fn what_is_signed_stays() {
         let signed: Uri = "https://s3.example.com/b/a?X-Amz-Signature=0%2F1&x=/b/".parse().unwrap();
-        let edited = rewrite("", "cdn.example.com", "/b").unwrap().edit(signed).unwrap();
+        let edited = rewrite("", "cdn.example.com", "/b").edit(signed).unwrap();
         assert_eq!(edited.to_string(), "https://cdn.example.com/a?X-Amz-Signature=0%2F1&x=/b/");
-    }
-
-    #[test]
-    fn refused() {
-        assert!(matches!(rewrite("ftp", "", ""), Err(InvalidRewrite::Scheme(_))));
-        for host in ["a b", "u@a", "a/b", ":80"] {
-            assert!(matches!(rewrite("", host, ""), Err(InvalidRewrite::Host(_))), "{host}");
-        }
     }
 }

@@ -80,8 +80,8 @@ impl Stored {
     }
 }
 
-fn network() -> Option<Arc<dyn Locate>> {
-    Some(Arc::new(Redirect::new(Base::new("https://cdn.example.com").unwrap())))
+fn network() -> Arc<dyn Locate> {
+    Arc::new(Redirect::new(Base::new("https://cdn.example.com").unwrap()))
 }
 
 #[tokio::test]
@@ -90,7 +90,7 @@ async fn a_redirect_is_a_head_and_nothing_else() {
     let (hex, target) = (stored.hex(), stored.target());
     let address = format!("https://cdn.example.com/docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]);
 
-    let rig = stored.serve(Plan::default(), network()).await;
+    let rig = stored.serve(Plan::default(), Some(network())).await;
     let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
     let last = format!("GET {target} HTTP/1.1\r\nHost: a\r\nRange: bytes=0-0,2-2\r\nConnection: close\r\n\r\n");
     let answers = rig.say(format!("{request}{request}{last}")).await;
@@ -102,7 +102,7 @@ async fn a_redirect_is_a_head_and_nothing_else() {
     let (second, third) = rest.split_once("\r\n\r\n").unwrap();
     assert_eq!((status(second), status(third)), (307, 206));
 
-    let rig = stored.serve(Plan::secure(), network()).await;
+    let rig = stored.serve(Plan::secure(), Some(network())).await;
     let mut client = rig.http2().await;
     let request = Request::get(format!("https://localhost{target}")).body(()).unwrap();
     let answer = client.send_request(request, true).unwrap().0.await.unwrap();

@@ -57,7 +57,8 @@ impl Near {
         self.0.store(Arc::new(networks));
     }
 
-    fn holds(&self, address: IpAddr) -> bool {
+    /// Whether a visitor with this address is sent to the bucket.
+    pub fn holds(&self, address: IpAddr) -> bool {
         self.0.load().contain(address)
     }
 }
