@@ -6,8 +6,10 @@ use anyhow::Result;
 use ipnet::IpNet;
 
 use crate::config::{
+    Warning,
     schema::{Key, section, value, values},
     section::{Field, Section},
+    storage::Storage,
 };
 
 pub(in crate::config) const KEYS: &[Key] = &[
@@ -107,12 +109,12 @@ pub(in crate::config) enum Development<'a> {
 }
 
 impl Edge {
-    pub(in crate::config) fn read(edge: &Section<'_>) -> Result<Self> {
+    pub(in crate::config) fn read(edge: &Section<'_>, storage: &Storage, warnings: &mut Vec<Warning>) -> Result<Self> {
         Ok(Self {
             strict: edge.boolean("strict")?,
             uploads: Uploads::read(&edge.need_section("uploads")?)?,
             limits: Limits::read(&edge.need_section("limits")?)?,
-            downloads: Downloads::read(&edge.need_section("downloads")?)?,
+            downloads: Downloads::read(&edge.need_section("downloads")?, storage, warnings)?,
         })
     }
 }
@@ -135,7 +137,12 @@ impl Uploads {
 }
 
 impl Downloads {
-    fn read(downloads: &Section<'_>) -> Result<Self> {
+    fn read(downloads: &Section<'_>, storage: &Storage, warnings: &mut Vec<Warning>) -> Result<Self> {
+        for field in ["redirect_networks", "forward_networks"].iter().filter_map(|name| downloads.find(name)) {
+            if storage.redirect.is_none() && !field.node().is_idle() {
+                warnings.push(Warning::of(&field, "has no effect while storage.redirect.disable is true"));
+            }
+        }
         let networks = |name| -> Result<Vec<_>> { downloads.list(name)?.iter().map(network).collect() };
         let window = downloads.need("url_window")?;
         if window.timeout_or_zero()? > WINDOW_MAX {

@@ -133,10 +133,11 @@ fn assign(node: &mut Node, shape: &Shape, elements: &[&str], spelling: Spelling,
             if matches!(shape, Shape::Choice(_)) {
                 node.spread();
             }
-            let key = keys.iter().find(|key| key.name.eq_ignore_ascii_case(first));
-            let name = key.map_or_else(|| existing(node, first), |key| key.name.to_owned());
-            let shape = key.map_or(&Shape::Open, |key| &key.shape);
-            assign(entry(node, &name, &value.origin)?, shape, rest, spelling, value)
+            let Some((key, rest)) = parameter(keys, elements) else {
+                let name = existing(node, first);
+                return assign(entry(node, &name, &value.origin)?, &Shape::Open, rest, spelling, value);
+            };
+            assign(entry(node, key.name, &value.origin)?, &key.shape, rest, spelling, value)
         }
         Shape::Named(shape) => {
             let name = existing(node, first);
@@ -172,6 +173,16 @@ fn field<'e>(
             Spelling::Joined => key.name.replace('_', "").to_ascii_uppercase() == name,
         };
         keys.iter().find(means).map(|key| (key, rest))
+    })
+}
+
+/// The known key of a map that a name's first elements mean, and the elements behind it. Distribution cannot be told of
+/// keys with an underscore; `S3_V2_BUCKET` and `S3_CHECKSUM_DISABLED` mean what they say here.
+fn parameter<'e>(keys: &'static [Key], elements: &'e [&'e str]) -> Option<(&'static Key, &'e [&'e str])> {
+    (1..=elements.len()).rev().find_map(|length| {
+        let (name, rest) = elements.split_at(length);
+        let name = name.join("_");
+        keys.iter().find(|key| key.name.eq_ignore_ascii_case(&name)).map(|key| (key, rest))
     })
 }
 
@@ -311,8 +322,17 @@ mod tests {
 
     #[test]
     fn maps_match_in_any_case_and_grow_in_small_letters() {
-        check("storage: {S3: {Bucket: a}}", &[("REGISTRY_STORAGE_S3_BUCKET", "b")], "/storage/S3/Bucket", "b");
+        check("storage: {OSS: {Bucket: a}}", &[("REGISTRY_STORAGE_OSS_BUCKET", "b")], "/storage/OSS/Bucket", "b");
         check("storage: {s3: {}}", &[("REGISTRY_STORAGE_S3_REGION", "r")], "/storage/s3/region", "r");
+        check("storage: {s3_v2: {}}", &[("REGISTRY_STORAGE_S3_V2_REGION", "r")], "/storage/s3_v2/region", "r");
+        check("", &[("REGISTRY_STORAGE_S3_CHECKSUM_DISABLED", "y")], "/storage/s3/checksum_disabled", true);
+        check("", &[("REGISTRY_MIDDLEWARE_STORAGE_0_NAME", "redirect")], "/middleware/storage/0/name", "redirect");
+        check(
+            "middleware: {storage: [{name: redirect}]}",
+            &[("REGISTRY_MIDDLEWARE_STORAGE_0_OPTIONS_BASEURL", "https://h")],
+            "/middleware/storage/0/options/baseurl",
+            "https://h",
+        );
         check("", &[("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", "/r")], "/storage/filesystem/rootdirectory", "/r");
         check("log: {fields: {Service: a}}", &[("REGISTRY_LOG_FIELDS_SERVICE", "b")], "/log/fields/Service", "b");
         check("", &[("REGISTRY_AUTH_TOKEN_REALM", "https://r")], "/auth/token/realm", "https://r");
@@ -383,6 +403,10 @@ mod tests {
         }
         check("", &[("REGISTRY_EDGE_EXTERNAL_URL", "https://a")], "/edge/external_url", "https://a");
         check("", &[("REGISTRY_EDGE_STRICT", "true")], "/edge/strict", true);
+        check("", &[("REGISTRY_EDGE_DOWNLOADS_INLINE_MAX", "0")], "/edge/downloads/inline_max", 0);
+        for name in ["REGISTRY_EDGE_DOWNLOADS_FORWARD_NETWORKS_0", "REGISTRY_EDGE_DOWNLOADS_FORWARDNETWORKS_0"] {
+            check("", &[(name, "10.0.0.0/8")], "/edge/downloads/forward_networks/0", "10.0.0.0/8");
+        }
         let error = Config::parse(BASE, "f.yml", &environment(&[("REGISTRY_EDGE_UPLOADS", "{x: 1}")])).unwrap_err();
         assert!(
             error.to_string().starts_with("REGISTRY_EDGE_UPLOADS: edge.uploads.x: there is no such key"),
@@ -421,6 +445,17 @@ mod tests {
                 "CACHE",
                 "DATABASE",
                 "REDIS",
+                "S3",
+                "V2",
+                "BUCKET",
+                "REGION",
+                "REGIONENDPOINT",
+                "CHUNKSIZE",
+                "DOWNLOADS",
+                "FORWARD",
+                "NETWORKS",
+                "OPTIONS",
+                "NAME",
                 "",
             ])
             .prop_map(str::to_owned),

@@ -20,11 +20,7 @@ use crate::config::{
 pub(in crate::config) const KEYS: &[Key] = &[
     key(
         "storage",
-        Shape::List(&Shape::Section(&[
-            value("name"),
-            value("disabled").or("false"),
-            parameters("options", OPTIONS).always(),
-        ])),
+        Shape::List(&Shape::Section(&[value("name"), value("disabled").or("false"), parameters("options", OPTIONS)])),
     ),
     key("registry", Shape::List(&Shape::Section(inert::MIDDLEWARE))).inert(),
     key("repository", Shape::List(&Shape::Section(inert::MIDDLEWARE))).inert(),
@@ -163,17 +159,20 @@ fn one(entry: &Section<'_>, warnings: &mut Vec<Warning>) -> Result<Option<Middle
         warnings.push(Warning::of(&disabled, text));
         return Ok(None);
     }
-    let options = entry.need_section("options")?;
+    let options = || entry.section("options")?.ok_or_else(|| name.fail("stands without options"));
     match name.text()? {
         "redirect" => {
+            let options = options()?;
             warn_of_others(&options, REDIRECT, warnings);
             Redirect::read(&options).map(Middleware::Redirect).map(Some)
         }
         "rewrite" => {
+            let options = options()?;
             warn_of_others(&options, REWRITE, warnings);
             Rewrite::read(&options).map(Middleware::Rewrite).map(Some)
         }
         "cloudfront" => {
+            let options = options()?;
             warn_of_others(&options, CLOUDFRONT, warnings);
             CloudFront::read(&options, warnings).map(Middleware::CloudFront).map(Some)
         }

@@ -131,6 +131,7 @@ impl Config {
         Ok(Self {
             log: Log::read(document)?,
             middlewares: middleware::read(document.section("middleware")?.as_ref(), &storage, warnings)?,
+            edge: Edge::read(&edge, &storage, warnings)?,
             storage,
             auth: Auth::read(document.section("auth")?.as_ref(), warnings)?,
             http: Http::read(&document.need_section("http")?, &edge, warnings)?,
@@ -138,7 +139,6 @@ impl Config {
             catalog: Catalog::read(&document.need_section("catalog")?)?,
             tags: Tags::read(&document.need_section("tags")?)?,
             validation: Validation::read(&document.need_section("validation")?, warnings)?,
-            edge: Edge::read(&edge)?,
         })
     }
 }

@@ -282,6 +282,7 @@ mod tests {
             include_str!("../../conf/reference.yml"),
             include_str!("../../conf/gitlab.yml"),
             include_str!("../../conf/quickstart.yml"),
+            include_str!("../../conf/s3.yml"),
             "base: &b {x: 1, y: 2}\nown: {<<: *b, y: 3}\nlist: [a, 'b', \"c\\n\", ~, 1.5]\nblock: |\n  one\n  two\nfold: >-\n  one\n  two\n",
         ];
         for text in texts {

@@ -140,6 +140,81 @@ fn a_wrong_value_in_the_environment_names_its_variable() {
     }
 }
 
+/// A bucket that nobody has to reach: `check` looks at what is written.
+const BUCKET: &str = "version: 0.1\nauth: none\nhttp: {addr: '127.0.0.1:0'}\nstorage:\n  s3:\n    bucket: b\n";
+
+#[test]
+fn check_shows_a_bucket_without_its_keys() {
+    let (_directory, path) = written(format!(
+        "{BUCKET}    region: eu-west-1\n    accesskey: canary\n    secretkey: canary\n    sessiontoken: canary\n"
+    ));
+    let variables = [("REGISTRY_STORAGE_S3_BUCKET", "other"), ("REGISTRY_STORAGE_S3_ENCRYPT", "true")];
+    let output = pierhead(&["check", &path], &variables);
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+    let text = stdout(&output);
+    for shown in ["bucket: other", "encrypt: true", "chunksize: 16777216", "expirydelay: 20m", "inline_max: 64KiB"] {
+        assert!(text.contains(shown), "{shown}: {text}");
+    }
+    for key in ["accesskey", "secretkey", "sessiontoken"] {
+        assert!(text.contains(&format!("{key}: <redacted>")), "{key}: {text}");
+    }
+    assert!(!text.contains("canary"), "{text}");
+}
+
+#[test]
+fn a_bucket_comes_from_the_environment_alone() {
+    let (_directory, path) = written(VALID);
+    let variables = [
+        ("REGISTRY_STORAGE", "s3"),
+        ("REGISTRY_STORAGE_S3_BUCKET", "b"),
+        ("REGISTRY_STORAGE_S3_REGIONENDPOINT", "https://127.0.0.1:9"),
+        ("REGISTRY_HTTP_ADDR", "127.0.0.1:0"),
+        ("AWS_ACCESS_KEY_ID", "canary"),
+        ("AWS_SECRET_ACCESS_KEY", "canary"),
+    ];
+    let output = pierhead(&["check", &path], &variables);
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+    let text = stdout(&output);
+    assert!(text.contains("  s3:\n") && !text.contains("inmemory") && !text.contains("canary"), "{text}");
+    let output = pierhead(&["check", &path], &variables[..5]);
+    assert_eq!(output.status.code(), Some(0));
+    let half = "warning: AWS_ACCESS_KEY_ID: is set without the other half of its pair";
+    assert!(stderr(&output).starts_with(half), "{}", stderr(&output));
+}
+
+#[test]
+fn a_bucket_that_cannot_be_meant_is_refused() {
+    for (lines, expected) in [
+        ("", "config.yml:5: storage.s3.region is required"),
+        (
+            "    region: eu-west-1\n    secretkey: canary\n",
+            "config.yml:8: storage.s3.secretkey is set without accesskey",
+        ),
+        (
+            "    region: eu-west-1\n    chunksize: 1\n",
+            "config.yml:8: storage.s3.chunksize must be a number of bytes between",
+        ),
+        (
+            "    region: eu-west-1\n    ssecustomerkey: canary\n",
+            "config.yml:8: storage.s3.ssecustomerkey asks for SSE-C",
+        ),
+        (
+            "    region: eu-west-1\nmiddleware:\n  storage:\n    - name: magic\n",
+            "config.yml:10: middleware.storage.0.name is \"magic\", not a storage middleware",
+        ),
+        (
+            "    region: eu-west-1\nedge:\n  downloads:\n    forward_networks: [everybody]\n",
+            "config.yml:10: edge.downloads.forward_networks.0 is \"everybody\"; it must be a network",
+        ),
+    ] {
+        let (_directory, path) = written(format!("{BUCKET}{lines}"));
+        let output = pierhead(&["check", &path], &[]);
+        assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(1), ""), "{lines}");
+        let error = stderr(&output);
+        assert!(error.starts_with("error: ") && error.contains(expected) && !error.contains("canary"), "{error}");
+    }
+}
+
 /// What `check` says about a configuration with these lines behind a valid one.
 fn checked(lines: &str) -> (Option<i32>, String) {
     let (_directory, path) = written(format!("version: 0.1\nstorage: inmemory\n{lines}"));

@@ -7,11 +7,14 @@ use crate::config::{
     auth::Auth,
     http::Listen,
     log::{Formatter, Level},
-    schema::{Effect, Key, Shape},
     storage::{Cache, Driver},
     tls::{Demand, Identity, Version},
     validation::Platforms,
 };
+
+mod middlewares;
+mod reference;
+mod s3;
 
 /// The least that is valid and warned about by nobody.
 const BASE: &str = "version: 0.1\nstorage: {inmemory: {}}\nauth: none\n\
@@ -322,6 +325,41 @@ fn edge() {
 }
 
 #[test]
+fn downloads() {
+    let networks = |c: &Config| {
+        let text = |networks: &[ipnet::IpNet]| networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        (text(&c.edge.downloads.redirect_networks), text(&c.edge.downloads.forward_networks))
+    };
+    let amounts = |c: &Config| (c.edge.downloads.inline_max, c.edge.downloads.url_window.as_secs());
+    check("edge: {}", amounts, (64 << 10, 300));
+    check("edge: {downloads: {inline_max: 0, url_window: 0}}", amounts, (0, 0));
+    check("edge: {}", networks, (String::new(), String::new()));
+    check(
+        "edge: {downloads: {redirect_networks: [10.1.2.3/8, 'fd00::1'], forward_networks: [192.0.2.1]}}",
+        networks,
+        ("10.0.0.0/8 fd00::1/128".to_owned(), "192.0.2.1/32".to_owned()),
+    );
+    for network in ["10.0.0.0/33", "example.com", "10.0.0", ""] {
+        refused(
+            &format!("edge: {{downloads: {{forward_networks: ['{network}']}}}}"),
+            &format!(
+                "f.yml:4: edge.downloads.forward_networks.0 is {network:?}; it must be a network such as 10.0.0.0/8 or \
+                 fd00::/8, or an address"
+            ),
+        );
+    }
+    refused("edge: {downloads: {url_window: 25h}}", "edge.downloads.url_window must be at most 24h");
+    refused("edge: {downloads: {url_window: 5}}", "edge.downloads.url_window must be 0 or at least 1ms");
+    refused("edge: {downloads: {forward: [10.0.0.0/8]}}", "edge.downloads.forward: there is no such key");
+    let off = "version: 0.1\nauth: none\nstorage: {inmemory: , redirect: {disable: true}}\n\
+               edge: {tls: {development: true}, downloads: {forward_networks: [10.0.0.0/8], redirect_networks: []}}";
+    assert_eq!(
+        parse(off).unwrap().warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["edge.downloads.forward_networks: has no effect while storage.redirect.disable is true (f.yml:4)"]
+    );
+}
+
+#[test]
 fn keys_without_effect_are_named() {
     for name in [
         "proxy: {ttl: 1h}",
@@ -416,52 +454,4 @@ fn the_effective_configuration_reads_back_as_itself() {
     let second = parse(first.redacted()).unwrap();
     assert_eq!(first.redacted(), second.redacted());
     assert_eq!(first.config.log.fields, second.config.log.fields);
-}
-
-fn shipped(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf").join(name);
-    std::fs::read_to_string(path).unwrap()
-}
-
-#[test]
-fn the_shipped_configurations_are_valid() {
-    assert_eq!(parse(&shipped("quickstart.yml")).unwrap().warnings, []);
-    assert_eq!(parse(&shipped("gitlab.yml")).unwrap().warnings, []);
-    assert_eq!(parse(&shipped("reference.yml")).unwrap().warnings, []);
-}
-
-/// Calls `visit` with each key in force and its path.
-fn walk(keys: &'static [Key], path: &str, visit: &mut impl FnMut(&'static Key, &str)) {
-    for key in keys.iter().filter(|key| key.effect == Effect::InForce) {
-        let path = schema::join(path, key.name);
-        visit(key, &path);
-        match key.shape {
-            Shape::Section(keys) | Shape::Parameters(keys) | Shape::Choice(keys) => walk(keys, &path, visit),
-            Shape::List(Shape::Section(keys)) => walk(keys, &format!("{path}.0"), visit),
-            _ => {}
-        }
-    }
-}
-
-#[test]
-fn the_reference_shows_every_key_and_its_default() {
-    let text = shipped("reference.yml");
-    let document = yaml::parse(&text, &Origin::Default).unwrap();
-    let Shape::Section(keys) = schema::DOCUMENT else { panic!("a document is a section") };
-    walk(keys, "", &mut |key, path| {
-        let found = path.split('.').try_fold(&document, |node, name| match &node.value {
-            node::Value::List(items) => items.first(),
-            _ => node.child(name),
-        });
-        let commented = text.contains(&format!("# {}:", key.name))
-            || text.contains(&format!("#   {}:", key.name))
-            || text.contains(&format!("`{}`", key.name))
-            || path.starts_with("auth.silly")
-            || path == "database";
-        assert!(found.is_some() || commented, "{path} is not in conf/reference.yml");
-        if let (Some(found), Some(default)) = (found, key.default.filter(|default| *default != "{}")) {
-            let node::Value::Scalar { text, .. } = &found.value else { panic!("{path} is no scalar") };
-            assert_eq!(text, default, "the default of {path}");
-        }
-    });
 }

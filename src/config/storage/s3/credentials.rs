@@ -283,7 +283,7 @@ fn sts(region: &str, environment: &Environment) -> Result<Uri> {
 fn uri(name: &str, environment: &Environment, default: &str) -> Result<Uri> {
     match environment.variable(name) {
         Some(text) => absolute(name, text),
-        None => default.parse().with_context(|| format!("{default} is not an address")),
+        None => default.parse().with_context(|| format!("{name} is not set, and {default} is no address")),
     }
 }
 
