@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::{
     api::{
         Body, Log, Reply, StreamError, conditional,
+        delivery::{self, Delivery},
         error::Error,
         gateway::Call,
         headers,
@@ -30,6 +31,9 @@ pub(in crate::api) async fn answer(call: &Call<'_>, grant: &RepositoryGrant, dig
         return Ok(headers::empty(StatusCode::ACCEPTED, []));
     }
     let blob = call.registry.blobs(grant.repository()).stat(digest).await?;
+    if let Delivery::Redirect(address) = delivery::choose(call, grant, &blob).await? {
+        return Ok(delivery::redirect(&address, digest));
+    }
     let mut reply = read(call, grant, &blob, digest).await?;
     let headers = &mut reply.headers;
     headers.insert(headers::CONTENT_DIGEST, headers::digest(digest));

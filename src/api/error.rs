@@ -154,7 +154,7 @@ impl Error {
     }
 
     /// With every cause, for the log only.
-    fn reason(&self) -> String {
+    pub(in crate::api) fn reason(&self) -> String {
         let mut reason = self.to_string();
         let mut source = std::error::Error::source(self);
         while let Some(cause) = source {

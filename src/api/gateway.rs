@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -49,6 +50,8 @@ pub(in crate::api) struct Call<'a> {
     pub(in crate::api) method: &'a Method,
     pub(in crate::api) headers: &'a HeaderMap,
     pub(in crate::api) query: &'a Query<'a>,
+    /// The other end of the connection; `None` on a unix socket.
+    pub(in crate::api) address: Option<IpAddr>,
 }
 
 impl Gateway {
@@ -127,7 +130,8 @@ impl Gateway {
             return Err(Error::MethodNotAllowed(allowed));
         }
         let (registry, settings) = (&self.registry, &self.settings);
-        let call = Call { registry, settings, method, headers, query: &query };
+        let address = connection.peer.map(|peer| peer.ip());
+        let call = Call { registry, settings, method, headers, query: &query, address };
         dispatch(&call, route, grant, hint, body.as_mut()).await
     }
 

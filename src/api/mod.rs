@@ -4,7 +4,7 @@
 //! 2. `access` says what that route needs, and the authority answers with a grant, before anything is read from
 //!    storage or from the body.
 //! 3. One file for each family of endpoints does the work, on the repository that the grant names: `base`, `catalog`,
-//!    `tags`, `manifests`, `blobs` (with `conditional` and `multipart_ranges`), `uploads`, `referrers`.
+//!    `tags`, `manifests`, `blobs` (with `conditional`, `delivery` and `multipart_ranges`), `uploads`, `referrers`.
 //! 4. What went wrong goes through the one table in `error`; [`gateway::Gateway`] adds what every answer has.
 //!
 //! Nothing here knows about connections, and no handler reaches the registry without a grant.
@@ -25,6 +25,7 @@ mod base;
 mod blobs;
 mod catalog;
 mod conditional;
+mod delivery;
 mod error;
 pub mod gateway;
 mod headers;

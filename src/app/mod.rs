@@ -33,7 +33,9 @@ use crate::{
 
 mod bucket;
 mod checks;
+mod delivery;
 mod identity;
+mod networks;
 mod observe;
 mod policy;
 mod storage;
@@ -71,6 +73,7 @@ pub fn check(config: &Config) -> Result<Vec<String>> {
         storage::bucket(config, s3, &clock)?;
     }
     let mut notices = identity::check(config, clock.as_ref())?;
+    notices.extend(delivery::check(config)?);
     notices.extend(trust::check(&config.auth, &clock)?);
     Ok(notices)
 }
@@ -120,7 +123,15 @@ impl App {
         let health = Health::default();
         let opened = storage::open(config, &clock, &metrics).await?;
         let storage = opened.store;
-        let registry = Arc::new(open_registry(config, &storage, &clock).await?);
+        let delivery = delivery::build(config, opened.locator, &clock)?;
+        for notice in &delivery.notices {
+            tracing::warn!("{notice}");
+        }
+        let registry = open_registry(config, &storage, &clock).await?;
+        let registry = Arc::new(match delivery.locator {
+            Some(locator) => registry.with_locator(locator),
+            None => registry,
+        });
         let authority = Arc::new(trust::authority(&config.auth, &clock)?);
         let identity = identity::load(config, clock.as_ref())?;
         let server = Server::bind(server_settings(config, identity.tls)?)?;
@@ -133,6 +144,7 @@ impl App {
             registry,
             metrics,
             lines: writers.lines,
+            updates: delivery.updates,
             purging: config.storage.purging.filter(|_| !config.storage.read_only),
             demoted,
         };

@@ -6,11 +6,11 @@ use crate::{
     api::{
         self,
         location::Base,
-        settings::{Mode, TAGS_MAX_DEFAULT},
+        settings::{Downloads, Mode, TAGS_MAX_DEFAULT},
     },
     config::{
         Config,
-        edge::Limits,
+        edge::{self, Limits},
         storage::{Cache, Driver, Purging},
         validation::{Platforms, Validation as Configured},
     },
@@ -65,7 +65,16 @@ pub(super) fn api(config: &Config) -> Result<api::settings::Settings> {
             Driver::Filesystem { .. } | Driver::Memory => None,
         },
         token_grace: config.edge.uploads.token_grace,
+        downloads: downloads(&config.edge.downloads),
     })
+}
+
+fn downloads(configured: &edge::Downloads) -> Downloads {
+    Downloads {
+        forward: configured.forward_networks.clone(),
+        redirect: configured.redirect_networks.clone(),
+        inline_max: configured.inline_max,
+    }
 }
 
 pub(super) fn bounds(limits: &Limits) -> (server::Limits, server::Deadlines) {

@@ -112,6 +112,7 @@ const fn action(operation: Operation) -> &'static str {
         Operation::Delete => "Delete",
         Operation::List => "List",
         Operation::Promote => "Move",
+        Operation::Locate => "RedirectURL",
         Operation::Begin => "Begin",
         Operation::PutPart => "PutPart",
         Operation::Flush => "Flush",

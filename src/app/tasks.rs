@@ -9,9 +9,11 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::{
+    app::networks::Update,
     config::storage::Purging,
     registry::{Registry, format::OpenError, uploads::purge::Mode},
     telemetry::{metrics::Metrics, writer::Writer},
@@ -31,6 +33,8 @@ pub(super) struct Tasks {
     pub(super) registry: Arc<Registry>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) lines: Writer,
+    /// Of networks that clients are told apart by.
+    pub(super) updates: Vec<Update>,
     pub(super) purging: Option<Purging>,
     /// Set when a newer version has claimed the store: from then on we only read.
     pub(super) demoted: Arc<AtomicBool>,
@@ -43,6 +47,7 @@ impl Tasks {
             () = self.recheck() => {}
             () = self.gauges() => {}
             () = self.purge() => {}
+            () = self.update() => {}
         }
     }
 
@@ -101,6 +106,12 @@ impl Tasks {
         }
     }
 
+    /// Never ends, or nothing to keep up to date would end the others.
+    async fn update(&self) {
+        join_all(self.updates.iter().map(Update::run)).await;
+        std::future::pending::<()>().await;
+    }
+
     async fn purge_once(&self, purging: Purging) {
         if self.is_demoted() {
             return;
@@ -155,6 +166,7 @@ mod tests {
             registry,
             metrics: Arc::new(Metrics::new().unwrap()),
             lines: Writer::start(std::io::sink()).unwrap().0,
+            updates: Vec::new(),
             purging: None,
             demoted: Arc::new(AtomicBool::new(demoted)),
         };

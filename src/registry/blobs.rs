@@ -1,6 +1,8 @@
 //! Blobs of one repository: content that a link in the repository vouches for.
 
-use std::ops::Range;
+use std::{net::IpAddr, ops::Range};
+
+use http::Uri;
 
 use crate::{
     oci::{
@@ -11,6 +13,7 @@ use crate::{
     store::{
         self, Object,
         error::{Kind, Operation},
+        locate::Visitor,
     },
 };
 
@@ -44,24 +47,39 @@ impl Blobs<'_> {
     /// # Errors
     /// `BlobUnknown` when its data went away meanwhile.
     pub async fn open(&self, blob: &Blob, range: Option<Range<u64>>) -> Result<Object, Error> {
-        let target = match blob.digest.algorithm() {
-            Algorithm::Sha256 => blob.digest.clone(),
-            Algorithm::Sha512 => self.target(&blob.digest).await?,
-        };
+        let target = self.found(blob).await?;
         let key = self.registry.layout.blob_data(&target);
         match self.registry.store.get(&key, range).await {
             Ok(object) if object.meta.size == blob.size => Ok(object),
             Ok(object) => {
-                self.registry.descriptors.remove(&target);
+                self.registry.forget_content(&target);
                 let why = format!("{} bytes, not the {} of before", object.meta.size, blob.size);
                 Err(store::error::Error::new(Operation::Get, &key, Kind::Corrupt).with_source(why).into())
             }
             Err(error) if error.is_not_found() => {
-                self.registry.descriptors.remove(&target);
+                self.registry.forget_content(&target);
                 Err(Error::BlobUnknown(blob.digest.clone()))
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Where a client at `address` can fetch a blob that [`Blobs::stat`] found; `None` when it has to be served from
+    /// here. On a unix socket clients have no address.
+    ///
+    /// A size that is remembered does not vouch for data that another process may have collected: sent to where nothing
+    /// is, a client would get the storage's own error, again and again. So the store must have said within a minute
+    /// that the data stands, or is asked.
+    ///
+    /// # Errors
+    /// `BlobUnknown` when its data went away meanwhile.
+    pub async fn locate(&self, blob: &Blob, address: Option<IpAddr>) -> Result<Option<Uri>, Error> {
+        let Some(locator) = &self.registry.locator else { return Ok(None) };
+        let target = self.found(blob).await?;
+        if !self.registry.stands_lately(&target).await? {
+            return Err(Error::BlobUnknown(blob.digest.clone()));
+        }
+        Ok(locator.locate(&self.registry.layout.blob_data(&target), &Visitor { address }).await?)
     }
 
     /// Makes a blob of another repository a blob of this one: one link, no bytes.
@@ -111,6 +129,14 @@ impl Blobs<'_> {
         let link = self.registry.layout.layer_link(self.repository, digest);
         self.registry.write_link(&link, target).await?;
         Ok(Blob { digest: digest.clone(), size })
+    }
+
+    /// The digest under which the data of a blob lies that [`Blobs::stat`] found.
+    async fn found(&self, blob: &Blob) -> Result<Digest, Error> {
+        match blob.digest.algorithm() {
+            Algorithm::Sha256 => Ok(blob.digest.clone()),
+            Algorithm::Sha512 => self.target(&blob.digest).await,
+        }
     }
 
     /// The digest under which the blob's data lies.

@@ -59,7 +59,8 @@ impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
         CacheCounts { hits, looks: self.looks.load(Ordering::Relaxed).max(hits) }
     }
 
-    fn find(&self, key: &K) -> Option<V> {
+    /// A look that does not count.
+    pub(in crate::registry) fn find(&self, key: &K) -> Option<V> {
         let mut memory = self.lock();
         let moment = memory.next_moment();
         let entry = memory.entries.get_mut(key)?;

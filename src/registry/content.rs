@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
+use time::Duration;
 
 use crate::{
     oci::{digest::Digest, name::RepositoryName},
@@ -12,6 +13,10 @@ use crate::{
         key::Key,
     },
 };
+
+/// How long content is taken to stand since the store said so. An address that is handed out is good for longer than
+/// that, so a shorter time would promise nothing more.
+const LATELY: Duration = Duration::MINUTE;
 
 /// Largest link that is read, in bytes; a true one has at most 135.
 const LINK_SIZE_MAX: u64 = 256;
@@ -118,13 +123,28 @@ impl Registry {
         match self.store.head(&self.layout.blob_data(digest)).await {
             Ok(meta) => {
                 self.descriptors.insert(digest.clone(), meta.size, 1);
+                self.stood.insert(digest.clone(), self.clock.now(), 1);
                 Ok(Some(meta.size))
             }
             Err(error) if error.is_not_found() => {
-                self.descriptors.remove(digest);
+                self.forget_content(digest);
                 Ok(None)
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether the store has said of content within [`LATELY`], or says now, that it stands.
+    pub(in crate::registry) async fn stands_lately(&self, digest: &Digest) -> Result<bool, Error> {
+        let age = self.stood.find(digest).map(|stood| self.clock.now() - stood);
+        // Less than nothing when the clock was set back.
+        let lately = age.is_some_and(|age| (Duration::ZERO..=LATELY).contains(&age));
+        Ok(lately || self.content_size_now(digest).await?.is_some())
+    }
+
+    /// What was remembered of content turned out to be wrong.
+    pub(in crate::registry) fn forget_content(&self, digest: &Digest) {
+        self.descriptors.remove(digest);
+        self.stood.remove(digest);
     }
 }

@@ -7,6 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 
 pub mod blobs;
@@ -39,16 +40,21 @@ use crate::{
         uploads::{Uploads, budget::Budget, finished::Finished},
     },
     secret::Secret,
-    store::Store,
+    store::{Store, locate::Locate},
 };
 
 /// What the manifests kept in memory may weigh together, in bytes.
 const VERIFIED_MAX: usize = 16 * 1024 * 1024;
 
+/// How many digests of content that was seen to stand are kept in memory; each takes about 200 bytes.
+const STOOD_MAX: usize = 10_000;
+
 /// One store, seen as a registry.
 #[derive(Debug)]
 pub struct Registry {
     store: Arc<dyn Store>,
+    /// Knows where clients can fetch content by themselves, if they can.
+    locator: Option<Arc<dyn Locate>>,
     clock: Arc<dyn Clock>,
     layout: Layout,
     settings: Settings,
@@ -56,6 +62,8 @@ pub struct Registry {
     secret: Secret<Vec<u8>>,
     /// Sizes of content.
     descriptors: Cache<Digest, u64>,
+    /// When the store last said that content stands.
+    stood: Cache<Digest, OffsetDateTime>,
     /// Manifests whose bytes were seen to hash to their digest, which stays true whatever becomes of the store.
     verified: Cache<Digest, Bytes>,
     budget: Budget,
@@ -106,15 +114,23 @@ impl Registry {
         Ok(Self {
             secret,
             descriptors: Cache::new(settings.descriptor_cache.unwrap_or(0)),
+            stood: Cache::new(STOOD_MAX),
             verified: Cache::new(VERIFIED_MAX),
             budget: Budget::new(settings.upload_memory),
             bodies: settings.upload_bodies_max.map(|most| Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
             finished: Finished::default(),
             store,
+            locator: None,
             clock,
             layout,
             settings,
         })
+    }
+
+    /// Clients may be sent where this says. It names every object by the key that the store knows.
+    #[must_use]
+    pub fn with_locator(self, locator: Arc<dyn Locate>) -> Self {
+        Self { locator: Some(locator), ..self }
     }
 
     /// Whether this version may still write here: asked every minute, because a newer replica may have come.

@@ -26,6 +26,8 @@ pub enum Operation {
     Abort,
     Pending,
     Promote,
+    /// [`crate::store::locate::Locate::locate`]
+    Locate,
 }
 
 /// How an operation ended.
@@ -103,6 +105,7 @@ impl Operation {
             Self::Abort => "abort",
             Self::Pending => "pending",
             Self::Promote => "promote",
+            Self::Locate => "locate",
         }
     }
 }

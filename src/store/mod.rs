@@ -59,7 +59,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Writes one part; the same slot written again replaces it. Durable only after [`Store::flush`].
     async fn put_part(&self, upload: &Multipart, slot: Slot, content: Vec<Bytes>) -> Result<Part>;
 
-    /// Makes every part of this upload that was written so far durable.
+    /// Makes every part of this upload that was written so far durable. Where parts are durable at once nothing is
+    /// asked, and an upload that is gone is noticed by the next part.
     async fn flush(&self, upload: &Multipart) -> Result<()>;
 
     /// Makes the object out of exactly these parts, in order, and ends the upload. When the upload is gone but an

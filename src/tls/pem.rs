@@ -129,16 +129,19 @@ pub fn load(certificate: &Path, key: &Path, strictness: Strictness, now: OffsetD
     let key_text = Secret::new(read(Part::Key, key)?);
     let unusable = |problem| Error::Unusable { certificate: certificate.to_owned(), key: key.to_owned(), problem };
     let mut pair = parse(&chain_text, key_text.expose(), now).map_err(unusable)?;
-    let metadata =
-        std::fs::metadata(key).map_err(|source| Error::Unreadable { part: Part::Key, path: key.to_owned(), source })?;
-    let mode = metadata.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        pair.warnings.push(Warning::ReadableKey { path: key.to_owned(), mode });
-    }
+    let exposed =
+        exposure(key).map_err(|source| Error::Unreadable { part: Part::Key, path: key.to_owned(), source })?;
+    pair.warnings.extend(exposed);
     match pair.warnings.first() {
         Some(warning) if strictness == Strictness::Strict => Err(unusable(Problem::Refused(warning.clone()))),
         _ => Ok(pair),
     }
+}
+
+/// What is to be said of a key's file that others than its owner can read.
+pub fn exposure(key: &Path) -> io::Result<Option<Warning>> {
+    let mode = std::fs::metadata(key)?.permissions().mode() & 0o7777;
+    Ok((mode & 0o077 != 0).then(|| Warning::ReadableKey { path: key.to_owned(), mode }))
 }
 
 /// Judges a chain and a key that are in memory already.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -20,13 +21,13 @@ use pierhead::{
         Body, BodyError, Connection, Log, Request, RequestBody, Scheme,
         gateway::Gateway,
         location::Base,
-        settings::{Mode, Settings},
+        settings::{Downloads, Mode, Settings},
     },
     auth::{authority::Authority, token},
     clock::{Clock, ManualClock},
     oci::{digest::Algorithm as DigestAlgorithm, hasher::Hasher},
     registry::{self, Registry, format::Signing, manifests::validation::Validation},
-    store::{Limits, Parts, Store, memory::Memory},
+    store::{Limits, Parts, Store, locate::Locate, memory::Memory},
 };
 use rcgen::KeyPair;
 use serde_json::{Value, json};
@@ -42,6 +43,7 @@ pub(crate) struct Rig {
     pub(crate) gateway: Gateway,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) unhealthy: Arc<AtomicBool>,
+    pub(crate) store: Arc<Memory>,
     key: EncodingKey,
 }
 
@@ -52,6 +54,7 @@ pub(crate) struct Plan {
     pub(crate) guarded: bool,
     /// In the place of everybody, or of tokens.
     pub(crate) authority: Option<Authority>,
+    pub(crate) locator: Option<Arc<dyn Locate>>,
 }
 
 impl Rig {
@@ -66,14 +69,17 @@ impl Rig {
     }
 
     pub(crate) async fn with(change: impl FnOnce(&mut Plan)) -> Self {
-        let mut plan = Plan { api: api(), registry: registry_settings(), guarded: false, authority: None };
+        let mut plan =
+            Plan { api: api(), registry: registry_settings(), guarded: false, authority: None, locator: None };
         change(&mut plan);
         let clock = Arc::new(ManualClock::new(OffsetDateTime::from_unix_timestamp(1_750_000_000).expect("in range")));
         let limits = Limits { parts: Parts::Equal { size: 64 << 10 }, parts_max: 10_000 };
         let store = Arc::new(Memory::new(limits, Arc::clone(&clock) as Arc<dyn Clock>));
-        let registry = Registry::open(store as Arc<dyn Store>, Arc::clone(&clock) as Arc<dyn Clock>, plan.registry)
-            .await
-            .expect("an empty store becomes a registry");
+        let (kept, time) = (Arc::clone(&store) as Arc<dyn Store>, Arc::clone(&clock) as Arc<dyn Clock>);
+        let mut registry = Registry::open(kept, time, plan.registry).await.expect("an empty store becomes a registry");
+        if let Some(locator) = plan.locator {
+            registry = registry.with_locator(locator);
+        }
         let pair = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("a key");
         let usual = || if plan.guarded { verifier(&pair, &clock) } else { Authority::Open };
         let authority = plan.authority.unwrap_or_else(usual);
@@ -81,7 +87,7 @@ impl Rig {
         let gateway =
             Gateway::new(Arc::new(registry), Arc::new(authority), plan.api, Arc::clone(&unhealthy), Arc::default());
         let key = EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).expect("a P-256 key");
-        Self { gateway, clock, unhealthy, key }
+        Self { gateway, clock, unhealthy, store, key }
     }
 
     /// A token that ends in five minutes and grants `name:action,action` for each text.
@@ -116,7 +122,7 @@ impl Rig {
             method: ask.method,
             uri: ask.target.parse().expect("a request target"),
             headers: ask.headers,
-            connection: Connection { peer: None, scheme: Scheme::Https },
+            connection: Connection { peer: ask.peer, scheme: Scheme::Https },
             body: Box::new(ask.body),
         };
         let handled = self.gateway.handle(request);
@@ -166,6 +172,7 @@ pub(crate) struct Ask {
     method: Method,
     target: String,
     headers: HeaderMap,
+    peer: Option<SocketAddr>,
     body: Chunks,
 }
 
@@ -174,6 +181,7 @@ pub(crate) fn ask(method: &str, target: &str) -> Ask {
         method: method.parse().expect("a method"),
         target: target.to_owned(),
         headers: HeaderMap::new(),
+        peer: None,
         body: Chunks::default(),
     }
 }
@@ -182,6 +190,11 @@ impl Ask {
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.append(name.parse::<HeaderName>().expect("a name"), value.parse().expect("a value"));
         self
+    }
+
+    /// The client's address; without one it is at a unix socket.
+    pub(crate) fn from(self, address: &str) -> Self {
+        Self { peer: Some(SocketAddr::new(address.parse().expect("an address"), 40_000)), ..self }
     }
 
     pub(crate) fn token(self, token: &str) -> Self {
@@ -286,7 +299,7 @@ pub(crate) fn sha512(content: &[u8]) -> String {
     Hasher::digest(DigestAlgorithm::Sha512, content).to_string()
 }
 
-fn api() -> Settings {
+pub(crate) fn api() -> Settings {
     Settings {
         base: Base::new("/", None).expect("the root"),
         headers: HeaderMap::new(),
@@ -295,10 +308,11 @@ fn api() -> Settings {
         tags_max: 10_000,
         chunk_size_min: None,
         token_grace: Duration::from_hours(1),
+        downloads: Downloads::default(),
     }
 }
 
-fn registry_settings() -> registry::Settings {
+pub(crate) fn registry_settings() -> registry::Settings {
     registry::Settings {
         validation: Validation::default(),
         descriptor_cache: Some(100),

@@ -199,6 +199,11 @@ pub(super) fn development_pair(directory: &std::path::Path) -> (pem::Pair, RootC
 
 impl Rig {
     pub(super) fn start(plan: Plan) -> Self {
+        Self::serve(plan, |probe| Arc::new(Site(probe)))
+    }
+
+    /// With a handler of the test's own.
+    pub(super) fn serve(plan: Plan, handler: impl FnOnce(Arc<Probe>) -> Arc<dyn Handler>) -> Self {
         tls::install_provider();
         let directory = tempfile::tempdir().unwrap();
         let (pair, roots) = development_pair(directory.path());
@@ -214,7 +219,7 @@ impl Rig {
         let address = server.local_addresses()[0].to_string().parse().unwrap();
         let probe = Arc::new(Probe::default());
         let (stop, stopped) = oneshot::channel::<()>();
-        let run = server.run(Arc::new(Site(Arc::clone(&probe))), Arc::clone(&probe) as _, async {
+        let run = server.run(handler(Arc::clone(&probe)), Arc::clone(&probe) as _, async {
             let _ = stopped.await;
         });
         let running = tokio::spawn(async { run.await.unwrap() });
