@@ -12,16 +12,16 @@ use crate::support::{
     daemons::Nginx,
     image::{self, Layout},
     process::Usage,
-    registry::{Auth, Program, Registry, Transport},
+    registry::{Auth, Program, Registry, Storage, Transport},
     tools,
 };
 
-const GIBIBYTE: u64 = 1 << 30;
+pub(crate) const GIBIBYTE: u64 = 1 << 30;
 const LOAD_SECONDS: f64 = 10.0;
 
 /// What answers at `host`, and what all its processes have used.
-struct Peer {
-    name: String,
+pub(crate) struct Peer {
+    pub(crate) name: String,
     host: String,
     certificate: Certificate,
     usage: Box<dyn Fn() -> Usage>,
@@ -43,13 +43,15 @@ fn large_figures_beside_nginx_and_docker_registry() {
     images.add_large("large", GIBIBYTE);
     for start in [alone, behind_nginx] {
         let here = tempfile::tempdir_in(here).unwrap();
-        measure(&start(here.path()), &images, here.path());
+        let here = here.path();
+        measure(&start(here, &Storage::directory(&here.join("data"))), &images, here);
     }
 }
 
-fn alone(here: &Path) -> Peer {
+/// Ours.
+pub(crate) fn alone(here: &Path, storage: &Storage) -> Peer {
     let program = Program::pierhead_release().unwrap_or_else(Program::pierhead);
-    let registry = Registry::start(&program, &here.join("server"), &here.join("data"), Transport::Tls, Auth::None);
+    let registry = Registry::start_on(&program, &here.join("server"), storage, Transport::Tls, Auth::None);
     Peer {
         name: program.name.to_owned(),
         host: registry.host(),
@@ -58,9 +60,10 @@ fn alone(here: &Path) -> Peer {
     }
 }
 
-fn behind_nginx(here: &Path) -> Peer {
+/// What ours is compared with.
+pub(crate) fn behind_nginx(here: &Path, storage: &Storage) -> Peer {
     let program = Program::distribution();
-    let registry = Registry::start(&program, &here.join("server"), &here.join("data"), Transport::Plain, Auth::None);
+    let registry = Registry::start_on(&program, &here.join("server"), storage, Transport::Plain, Auth::None);
     let certificate = registry.certificate.clone();
     let nginx = Nginx::start(here, registry.address, &certificate);
     Peer {
@@ -72,25 +75,29 @@ fn behind_nginx(here: &Path) -> Peer {
 }
 
 fn measure(peer: &Peer, images: &Layout, here: &Path) {
-    let trust = &peer.certificate.directory;
-    let reference = |tag: &str| format!("docker://{}/peers/image:{tag}", peer.host);
-    let push = |tag: &str| {
-        let mut skopeo = command("skopeo", ["copy", "--preserve-digests", "--dest-cert-dir"]);
-        run(skopeo.arg(trust).args([&images.reference(tag), &reference(tag)]));
-    };
-    push("small");
-    report(peer, "push of 1 GiB (skopeo, PATCH)", || push("large"));
+    push(peer, images, "small");
+    report(peer, "push of 1 GiB (skopeo, PATCH)", || push(peer, images, "large"));
+    pull(peer, images, here);
+    load(peer);
+}
 
+pub(crate) fn push(peer: &Peer, images: &Layout, tag: &str) {
+    let reference = format!("docker://{}/peers/image:{tag}", peer.host);
+    let mut skopeo = command("skopeo", ["copy", "--preserve-digests", "--dest-cert-dir"]);
+    run(skopeo.arg(&peer.certificate.directory).args([&images.reference(tag), &reference]));
+}
+
+/// Pulls the large layer, wherever the peer sends its clients.
+pub(crate) fn pull(peer: &Peer, images: &Layout, here: &Path) {
     let digest = large_layer(images);
     let blob = format!("https://{}/v2/peers/image/blobs/{digest}", peer.host);
     for protocol in ["--http1.1", "--http2"] {
         report(peer, &format!("pull of 1 GiB (curl {protocol})"), || {
-            let mut curl = command("curl", ["--silent", "--show-error", "--fail", protocol, "--cacert"]);
+            let mut curl = command("curl", ["--silent", "--show-error", "--fail", "--location", protocol, "--cacert"]);
             run(curl.arg(&peer.certificate.authority).arg("--output").arg(here.join("blob")).arg(&blob));
         });
         assert_eq!(here.join("blob").metadata().unwrap().len(), images_blob_size(images, &digest));
     }
-    load(peer);
 }
 
 /// Manifest GETs over kept connections, as fast as they go.

@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const KILL_WITHIN_MS: u64 = 250;
 
 /// Up to how many bytes a push and one of its chunks have, about.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Sizes {
     pub(crate) content_max: u64,
     pub(crate) chunk_max: u64,

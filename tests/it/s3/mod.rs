@@ -2,11 +2,18 @@
 
 mod clients;
 mod conformance;
+mod counted;
+mod faults;
+mod figures;
+mod foreign;
 mod interchange;
+mod large;
+mod memory;
+mod replicas;
 
 use crate::support::{
     registry::{Delivery, Storage},
-    s3::{client::Bucket, seaweed},
+    s3::{client::Bucket, proxy::Proxy, seaweed, sink::Sink},
 };
 
 /// Both ways in which content comes to clients.
@@ -19,4 +26,19 @@ fn stored(delivery: Delivery) -> Option<(Bucket, Storage)> {
     let bucket = seaweed.bucket();
     let storage = Storage::s3(seaweed.address.port(), &bucket.name, delivery);
     Some((bucket, storage))
+}
+
+/// The same behind a proxy of its own.
+fn proxied(delivery: Delivery) -> Option<(Bucket, Proxy, Storage)> {
+    let seaweed = seaweed::shared()?;
+    let (bucket, proxy) = (seaweed.bucket(), Proxy::start(seaweed.address));
+    let storage = Storage::s3(proxy.address.port(), &bucket.name, delivery);
+    Some((bucket, proxy, storage))
+}
+
+/// A storage that forgets.
+fn sunk() -> (Sink, Storage) {
+    let sink = Sink::start();
+    let storage = Storage::s3(sink.address.port(), "sink", Delivery::Redirect);
+    (sink, storage)
 }

@@ -132,10 +132,10 @@ impl Pusher {
     }
 
     /// Pushes in one go, without a second attempt: anything but success is an error.
-    pub(crate) async fn push(&self, content: &Content, flow: Flow, pace: &Pace) -> Result<Took, Failure> {
+    pub(crate) async fn push(&self, content: &Content, flow: Flow, pace: &Pace) -> Result<Took, Stopped> {
         let started = Instant::now();
         let opened = self.ask(Method::POST, "blobs/uploads/").await?;
-        let mut at = follow(&opened, StatusCode::ACCEPTED)?;
+        let mut at = follow(opened, StatusCode::ACCEPTED)?;
         let step = match flow {
             Flow::Put => 0,
             Flow::Patch => content.length,
@@ -150,8 +150,8 @@ impl Pusher {
                 patch = patch.header(header::CONTENT_RANGE, format!("{sent}-{}", end - 1));
             }
             let (body, _) = body(content, sent, end, pace);
-            let answer = send(self.registry, patch.body(body)?).await?;
-            at = follow(&answer, StatusCode::ACCEPTED)?;
+            let answer = send(self.registry, patch.body(body).unwrap()).await?;
+            at = follow(answer, StatusCode::ACCEPTED)?;
             sent = end;
         }
         let (body, last) = body(content, sent, content.length, pace);
@@ -159,8 +159,8 @@ impl Pusher {
             .header(header::CONTENT_TYPE, "application/octet-stream")
             .header(header::CONTENT_LENGTH, content.length - sent);
         let asked = Instant::now();
-        let answer = send(self.registry, put.body(body)?).await?;
-        follow(&answer, StatusCode::CREATED)?;
+        let answer = send(self.registry, put.body(body).unwrap()).await?;
+        follow(answer, StatusCode::CREATED)?;
         let last = last.lock().unwrap().unwrap_or(asked);
         Ok(Took { whole: started.elapsed(), end: last.elapsed() })
     }
@@ -171,12 +171,27 @@ impl Pusher {
     }
 }
 
-/// Where an answer leads, if it is the expected one.
-fn follow(answer: &Response<Bytes>, expected: StatusCode) -> Result<String, Failure> {
-    if answer.status() != expected {
-        return Err(format!("{}: {}", answer.status(), String::from_utf8_lossy(answer.body())).into());
+/// Why a push went no further.
+#[derive(Debug)]
+pub(crate) enum Stopped {
+    /// By this answer.
+    Answer(Response<Bytes>),
+    /// There was none.
+    Broken(Failure),
+}
+
+impl From<Failure> for Stopped {
+    fn from(failure: Failure) -> Self {
+        Self::Broken(failure)
     }
-    location(answer.headers()).ok_or_else(|| "no Location".into())
+}
+
+/// Where an answer leads, if it is the expected one.
+fn follow(answer: Response<Bytes>, expected: StatusCode) -> Result<String, Stopped> {
+    if answer.status() != expected {
+        return Err(Stopped::Answer(answer));
+    }
+    location(answer.headers()).ok_or(Stopped::Answer(answer))
 }
 
 /// When the last piece was taken, once it was.

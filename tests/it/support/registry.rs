@@ -26,7 +26,7 @@ const TOKEN_LIFETIME: Duration = Duration::from_mins(5);
 
 const LOG_LINES_SHOWN: usize = 40;
 
-/// Shared by all processes on one store, as the administrator's guide asks.
+/// Shared by all processes on one directory, as the administrator's guide asks; those on one bucket share nothing else.
 const HTTP_SECRET: &str = "a-secret-that-replicas-share";
 
 /// A program that serves `config.yml`.
@@ -102,6 +102,10 @@ impl Storage {
         storage.with(&format!("redirect:\n  disable: {}", delivery == Delivery::Forward))
     }
 
+    fn is_directory(&self) -> bool {
+        self.0.starts_with("  filesystem:")
+    }
+
     /// Adds a parameter of the S3 driver.
     pub(crate) fn parameter(self, name: &str, value: &str) -> Self {
         Self(self.0.replacen("  s3:\n", &format!("  s3:\n    {name}: {value}\n"), 1))
@@ -150,11 +154,12 @@ impl Registry {
                 certificate.key.display()
             ),
         };
+        let secret = if storage.is_directory() { format!("  secret: {HTTP_SECRET}\n") } else { String::new() };
         let config = format!(
             "version: 0.1\n\
              log:\n  level: info\n  accesslog:\n    disabled: true\n\
              storage:\n{}\
-             http:\n  addr: {address}\n  secret: {HTTP_SECRET}\n{http}{}",
+             http:\n  addr: {address}\n{secret}{http}{}",
             storage.0,
             auth_section(auth, directory, &certificate),
         );
@@ -170,6 +175,13 @@ impl Registry {
 
     pub(crate) fn usage(&self) -> Usage {
         self.process.usage()
+    }
+
+    /// Waits until it has written this.
+    pub(crate) fn wait_for_log(&mut self, text: &str) {
+        let log = self.directory.join("log");
+        let said = || fs::read_to_string(&log).is_ok_and(|log| log.contains(text));
+        self.process.wait_until(&format!("it logs {text:?}"), said);
     }
 
     /// SIGKILL.

@@ -28,7 +28,7 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
-    /// Whether it stores bytes or makes stored ones visible.
+    /// Whether it changes what is stored.
     pub(crate) const fn writes(self) -> bool {
         matches!(
             self,
@@ -79,6 +79,11 @@ impl Target {
     /// The value of a query parameter, decoded.
     pub(crate) fn query(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// What it is about: a key, or the prefix of a listing.
+    pub(crate) fn subject(&self) -> &str {
+        if self.key.is_empty() { self.query("prefix").unwrap_or_default() } else { &self.key }
     }
 
     pub(crate) fn part(&self) -> Option<u32> {

@@ -95,8 +95,8 @@ impl Rule {
     }
 
     fn concerns(&self, target: &Target) -> bool {
-        let key = if target.key.is_empty() { target.query("prefix").unwrap_or_default() } else { &target.key };
-        (self.operations.is_empty() || self.operations.contains(&target.operation)) && key.contains(&self.about)
+        let meant = self.operations.is_empty() || self.operations.contains(&target.operation);
+        meant && target.subject().contains(&self.about)
     }
 }
 
@@ -115,6 +115,7 @@ struct Passage {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Call {
     pub operation: Operation,
+    /// Or a listing's prefix.
     pub key: String,
     pub part: Option<u32>,
     pub fault: Option<Fault>,
@@ -211,7 +212,7 @@ impl Passage {
     fn call(&self) -> Call {
         Call {
             operation: self.target.operation,
-            key: self.target.key.clone(),
+            key: self.target.subject().to_owned(),
             part: self.target.part(),
             fault: self.fault,
             status: self.status.load(Ordering::Relaxed),
