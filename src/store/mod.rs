@@ -74,7 +74,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// [`Store::abort`] can remove.
     async fn pending(&self, prefix: &Key) -> Result<Vec<Pending>>;
 
-    /// Joins whole objects into one at `to`, inside the store. The sources stay.
+    /// Joins whole objects into one at `to`, inside the store. The sources stay. Where parts are equal, every source but
+    /// the last must be one or more whole parts.
     async fn promote(&self, sources: &[Key], to: &Key) -> Result<()>;
 }
 
