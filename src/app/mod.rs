@@ -125,7 +125,7 @@ impl App {
         }
         let registry = open_registry(config, &storage, &clock).await?;
         let registry = Arc::new(match delivery.locator {
-            Some(locator) => registry.with_locator(locator),
+            Some(locator) => registry.with_locator(storage::watched(locator, &config.storage, &metrics)),
             None => registry,
         });
         let authority = Arc::new(trust::authority(&config.auth, &clock)?);

@@ -8,8 +8,12 @@ use crate::{
     clock::Clock,
     config::storage::{Driver, Storage},
     store::{
-        Limits, Parts, Store, error::Operation, filesystem::Filesystem, locate::Locate, memory::Memory,
-        metered::Metered,
+        Limits, Parts, Store,
+        error::Operation,
+        filesystem::Filesystem,
+        locate::Locate,
+        memory::Memory,
+        metered::{Metered, Observation},
     },
     telemetry::metrics::Metrics,
 };
@@ -34,12 +38,19 @@ pub(super) fn open(storage: &Storage, clock: &Arc<dyn Clock>, metrics: &Arc<Metr
             Arc::new(Memory::new(limits, Arc::clone(clock)))
         }
     };
-    let (metrics, driver) = (Arc::clone(metrics), name(storage));
-    let store = Arc::new(Metered::new(store, move |observation| {
-        metrics.storage_action(driver, action(observation.operation), observation.duration);
-    }));
+    let store = Arc::new(Metered::new(store, timed(storage, metrics)));
     // Neither files nor memory can be reached by clients.
     Ok(Opened { store, locator: None })
+}
+
+/// Times what is asked about addresses, whoever knows them.
+pub(super) fn watched(locator: Arc<dyn Locate>, storage: &Storage, metrics: &Arc<Metrics>) -> Arc<dyn Locate> {
+    Arc::new(Metered::new(locator, timed(storage, metrics)))
+}
+
+fn timed(storage: &Storage, metrics: &Arc<Metrics>) -> impl Fn(Observation) + Send + Sync + use<> {
+    let (metrics, driver) = (Arc::clone(metrics), name(storage));
+    move |observation| metrics.storage_action(driver, action(observation.operation), observation.duration)
 }
 
 /// The driver's name in the configuration.
