@@ -1,11 +1,14 @@
-//! What the configuration says about a bucket, in the store's words.
+//! A bucket, opened by what the configuration says about it.
 
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use uuid::Uuid;
 
 use crate::{
+    clock::Clock,
     config::{
+        Config,
         edge::Downloads,
         storage::{
             Redirect,
@@ -19,14 +22,57 @@ use crate::{
             },
         },
     },
-    store::s3::settings::{self, Credentials, Settings},
+    registry::layout::Layout,
+    store::s3::{
+        S3,
+        probe::Creating,
+        settings::{self, Credentials, Settings},
+    },
     tls::trust,
 };
 
 /// How long an address is good for where nobody is redirected: nobody asks for one.
 const LIFETIME_UNUSED: std::time::Duration = std::time::Duration::from_secs(60);
 
-pub(super) fn settings(s3: &Configured, redirect: Option<Redirect>, downloads: &Downloads) -> Result<Settings> {
+/// Finds out what the bucket can do before anything depends on it.
+pub(super) async fn open(config: &Config, s3: &Configured, clock: &Arc<dyn Clock>) -> Result<S3> {
+    let mut store = unasked(config, s3, clock)?;
+    let place = || {
+        format!(
+            "storage.s3: the bucket {} at {} cannot be used (`pierhead check --storage` tries each call by itself)",
+            s3.bucket, s3.endpoint.uri
+        )
+    };
+    let scratch = Layout.probe(&Uuid::new_v4());
+    if config.storage.read_only {
+        store.reach(&scratch).await.with_context(place)?;
+        tracing::info!("storage.s3: the bucket {} can be listed; it is not written to", s3.bucket);
+        return Ok(store);
+    }
+    let found = store.probe(&scratch).await.with_context(place)?;
+    match found.creating {
+        Creating::Exclusive => tracing::info!(
+            "storage.s3: the bucket {} lists, reads, writes, refuses a second writer and takes uploads in parts",
+            s3.bucket
+        ),
+        Creating::Ignored => tracing::warn!(
+            "storage.s3: the store does not honour If-None-Match: run one replica only, as two could both believe that \
+             they go on with an upload"
+        ),
+    }
+    if !found.deletes {
+        tracing::warn!("storage.s3: objects cannot be deleted (s3:DeleteObject): what uploads leave behind will stay");
+    }
+    Ok(store)
+}
+
+/// The same before anything was sent to it.
+pub(super) fn unasked(config: &Config, s3: &Configured, clock: &Arc<dyn Clock>) -> Result<S3> {
+    let settings = settings(s3, config.storage.redirect, &config.edge.downloads)?;
+    S3::open(settings, Arc::clone(clock)).context("storage.s3")
+}
+
+fn settings(s3: &Configured, redirect: Option<Redirect>, downloads: &Downloads) -> Result<Settings> {
     Ok(Settings {
         endpoint: s3.endpoint.uri.clone(),
         region: s3.endpoint.region.clone(),

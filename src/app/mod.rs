@@ -70,7 +70,7 @@ pub fn check(config: &Config) -> Result<Vec<String>> {
     policy::registry(config, Signing::Shared)?;
     checks::verify(&config.health)?;
     if let Driver::S3(s3) = &config.storage.driver {
-        storage::bucket(config, s3, &clock)?;
+        bucket::unasked(config, s3, &clock)?;
     }
     let mut notices = identity::check(config, clock.as_ref())?;
     notices.extend(delivery::check(config)?);
@@ -129,7 +129,7 @@ impl App {
         }
         let registry = open_registry(config, &storage, &clock).await?;
         let registry = Arc::new(match delivery.locator {
-            Some(locator) => registry.with_locator(locator),
+            Some(locator) => registry.with_locator(storage::watched(locator, &config.storage, &metrics)),
             None => registry,
         });
         let authority = Arc::new(trust::authority(&config.auth, &clock)?);

@@ -98,7 +98,7 @@ pub enum Scheme {
 pub struct CloudFront {
     /// Without a query.
     pub base: Uri,
-    /// A PEM file with the RSA key.
+    /// A PEM file with the key, RSA or P-256.
     pub private_key: PathBuf,
     pub key_pair_id: String,
     /// How long an address serves.

@@ -1,4 +1,4 @@
-//! A store that tells how long each call took and how it ended.
+//! A store, or what knows addresses of its objects, that tells how long each call took and how it ended.
 
 use std::{
     fmt,
@@ -9,11 +9,13 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::Uri;
 
 use crate::store::{
     Limits, Listing, Meta, Multipart, Object, Page, Part, Pending, Precondition, Result, Slot, Store, Writers,
     error::{Kind, Operation},
     key::Key,
+    locate::{Locate, Visitor},
 };
 
 /// One finished call.
@@ -25,18 +27,18 @@ pub struct Observation {
     pub outcome: Result<(), Kind>,
 }
 
-/// Passes calls on to another store and observes them.
-pub struct Metered {
-    inner: Arc<dyn Store>,
+/// Passes calls on to a [`Store`] or a [`Locate`] and observes them.
+pub struct Metered<T: ?Sized> {
+    inner: Arc<T>,
     observe: Box<dyn Fn(Observation) + Send + Sync>,
 }
 
-impl Metered {
-    pub fn new(inner: Arc<dyn Store>, observe: impl Fn(Observation) + Send + Sync + 'static) -> Self {
+impl<T: ?Sized> Metered<T> {
+    pub fn new(inner: Arc<T>, observe: impl Fn(Observation) + Send + Sync + 'static) -> Self {
         Self { inner, observe: Box::new(observe) }
     }
 
-    async fn time<T>(&self, operation: Operation, call: impl Future<Output = Result<T>>) -> Result<T> {
+    async fn time<O>(&self, operation: Operation, call: impl Future<Output = Result<O>>) -> Result<O> {
         let start = Instant::now();
         let result = call.await;
         let outcome = result.as_ref().map(|_| ()).map_err(|error| error.kind);
@@ -45,14 +47,21 @@ impl Metered {
     }
 }
 
-impl fmt::Debug for Metered {
+impl<T: fmt::Debug + ?Sized> fmt::Debug for Metered<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Metered").field("inner", &self.inner).finish_non_exhaustive()
     }
 }
 
 #[async_trait]
-impl Store for Metered {
+impl<L: Locate + ?Sized> Locate for Metered<L> {
+    async fn locate(&self, key: &Key, visitor: &Visitor) -> Result<Option<Uri>> {
+        self.time(Operation::Locate, self.inner.locate(key, visitor)).await
+    }
+}
+
+#[async_trait]
+impl<S: Store + ?Sized> Store for Metered<S> {
     fn limits(&self) -> &Limits {
         self.inner.limits()
     }

@@ -9,6 +9,7 @@ use pierhead::{
         Limits, Parts, Precondition, Store,
         error::{Kind, Operation},
         faulty::{Faulty, Plan, When},
+        locate::{Locate as _, Visitor, base::Base, redirect::Redirect},
         memory::Memory,
         metered::Metered,
     },
@@ -49,4 +50,17 @@ async fn every_call_is_observed() {
     store.head(&key("b")).await.unwrap_err();
     let expected = [(Operation::Put, Ok(())), (Operation::Head, Err(Kind::NotFound))];
     assert_eq!(*seen.lock().unwrap(), expected);
+}
+
+#[tokio::test]
+async fn addresses_are_observed_too() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let locator = {
+        let seen = Arc::clone(&seen);
+        let redirect = Redirect::new(Base::new("https://cdn.example.com").unwrap());
+        Metered::new(Arc::new(redirect), move |observation| seen.lock().unwrap().push(observation.operation))
+    };
+    let located = locator.locate(&key("a"), &Visitor::default()).await.unwrap();
+    assert_eq!(located.map(|uri| uri.to_string()).as_deref(), Some("https://cdn.example.com/a"));
+    assert_eq!(*seen.lock().unwrap(), [Operation::Locate]);
 }
