@@ -11,8 +11,10 @@ mod large;
 mod memory;
 mod replicas;
 
+use std::{thread, time::Duration};
+
 use crate::support::{
-    registry::{Delivery, Storage},
+    registry::{Auth, Delivery, Program, Registry, Storage, Transport},
     s3::{client::Bucket, proxy::Proxy, seaweed, sink::Sink},
 };
 
@@ -34,6 +36,17 @@ fn proxied(delivery: Delivery) -> Option<(Bucket, Proxy, Storage)> {
     let (bucket, proxy) = (seaweed.bucket(), Proxy::start(seaweed.address));
     let storage = Storage::s3(proxy.address.port(), &bucket.name, delivery);
     Some((bucket, proxy, storage))
+}
+
+/// Lets a process purge everything that is unfinished, once.
+fn purge(storage: &Storage) {
+    // By then it is older than the age below.
+    thread::sleep(Duration::from_secs(2));
+    let purging = "maintenance:\n  uploadpurging:\n    enabled: true\n    age: 1s\n    interval: 1s";
+    let directory = tempfile::tempdir().unwrap();
+    let storage = storage.clone().with(purging);
+    let mut purger = Registry::start_on(&Program::pierhead(), directory.path(), &storage, Transport::Plain, Auth::None);
+    purger.wait_for_log("unfinished uploads were purged");
 }
 
 /// A storage that forgets.

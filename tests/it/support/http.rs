@@ -26,10 +26,15 @@ pub(crate) async fn send(address: SocketAddr, mut request: Request<Body>) -> Res
         let (head, body) = reply.into_parts();
         Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
     };
-    // The connection is driven here; it goes with the exchange.
+    // The connection is driven here and goes with the exchange, which knows best how it ended: an answer may lie ready
+    // when the connection is over.
+    let driven = async {
+        let _ = connection.await;
+        std::future::pending().await
+    };
     tokio::select! {
         outcome = exchange => outcome,
-        ended = connection => Err(ended.map_or_else(Failure::from, |()| Failure::from("connection ended"))),
+        never = driven => never,
     }
 }
 

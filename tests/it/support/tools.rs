@@ -32,11 +32,16 @@ pub(crate) fn root() -> bool {
 
 /// Whether the tests that move gigabytes are wanted (`tests/run --large`).
 pub(crate) fn large() -> bool {
-    let wanted = env::var_os("PIERHEAD_LARGE").is_some_and(|value| value == "1");
+    let wanted = thorough();
     if !wanted {
         println!("skipped: moves gigabytes (tests/run --large)");
     }
     wanted
+}
+
+/// Whether there is time (`tests/run --large`) to try all cases where otherwise some of each kind are tried.
+pub(crate) fn thorough() -> bool {
+    env::var_os("PIERHEAD_LARGE").is_some_and(|value| value == "1")
 }
 
 /// Where a program is: in the cache of `tests/run`, else on the PATH, else where daemons are.
