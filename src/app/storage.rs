@@ -12,7 +12,7 @@ use crate::{
         storage::{Driver, Storage},
     },
     store::{
-        Limits, Parts, Store,
+        Distance, Limits, Parts, Store,
         error::Operation,
         filesystem::Filesystem,
         locate::Locate,
@@ -42,7 +42,7 @@ pub(super) async fn open(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<
             Opened { store: Arc::clone(&bucket) as _, locator: config.storage.redirect.map(|_| bucket as _) }
         }
         Driver::Memory => {
-            let limits = Limits { parts: Parts::Appended, parts_max: u32::MAX };
+            let limits = Limits { parts: Parts::Appended, parts_max: u32::MAX, distance: Distance::Here };
             Opened { store: Arc::new(Memory::new(limits, Arc::clone(clock))), locator: None }
         }
     };

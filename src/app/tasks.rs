@@ -139,13 +139,13 @@ mod tests {
     use crate::{
         clock::{Clock, SystemClock},
         registry::{Settings, format::Signing, manifests::validation::Validation},
-        store::{Limits, Parts, Precondition, Store, memory::Memory},
+        store::{Distance, Limits, Parts, Precondition, Store, memory::Memory},
     };
 
     /// Whether an upload of long ago is purged.
     async fn check(demoted: bool, purged: bool) {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let limits = Limits { parts: Parts::Appended, parts_max: 1 };
+        let limits = Limits { parts: Parts::Appended, parts_max: 1, distance: Distance::Here };
         let store: Arc<dyn Store> = Arc::new(Memory::new(limits, Arc::clone(&clock)));
         let id = uuid::Uuid::nil();
         let started = crate::registry::layout::Layout.upload_started_at(&"a".parse().unwrap(), &id);

@@ -35,6 +35,10 @@ const ROOT: &str = "docker/registry/v2";
 /// What a repository's uploads lie below: how they are told from the parts of longer repository names.
 pub const UPLOADS: &str = "_uploads";
 
+/// Where below a tag lies what it names now, and the prefix of what it ever named.
+pub const TAG_CURRENT: &str = "current/link";
+pub const TAG_HISTORY: &str = "index";
+
 /// Builds the keys of one registry.
 ///
 /// Its arguments are values that cannot be wrong, so it never fails. Where the answer is called a prefix, things lie
@@ -101,13 +105,13 @@ impl Layout {
     /// The link to what a tag names now.
     #[must_use]
     pub fn tag_current(&self, repository: &RepositoryName, tag: &Tag) -> Key {
-        below(repository, format_args!("_manifests/tags/{tag}/current/link"))
+        below(repository, format_args!("_manifests/tags/{tag}/{TAG_CURRENT}"))
     }
 
     /// The link to something that a tag names or once named.
     #[must_use]
     pub fn tag_index(&self, repository: &RepositoryName, tag: &Tag, digest: &Digest) -> Key {
-        below(repository, format_args!("_manifests/tags/{tag}/index/{}/link", Path(digest)))
+        below(repository, format_args!("_manifests/tags/{tag}/{TAG_HISTORY}/{}/link", Path(digest)))
     }
 
     /// The prefix of the records of everything that names this subject.

@@ -1,5 +1,7 @@
 //! Tags of one repository.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -8,9 +10,10 @@ use crate::{
     registry::{
         Registry,
         error::Error,
+        layout,
         page::{Page, Window},
     },
-    store::{self, Depth, Entry, Listing, Precondition, error::Kind, key::Key},
+    store::{self, Depth, Distance, Entry, Listing, Precondition, error::Kind, key::Key},
 };
 
 /// Most names asked of the store at once.
@@ -18,6 +21,9 @@ const NAMES_MAX: usize = 1000;
 
 /// Most tags looked up at once.
 const LOOKUPS: usize = 16;
+
+/// Most listings in the place of lookups: a page of tags takes three, unless histories are long.
+const LISTINGS_MAX: u32 = 16;
 
 /// The tags of one repository.
 #[derive(Clone, Copy, Debug)]
@@ -123,13 +129,46 @@ impl Tags<'_> {
         Ok(prefixes.filter_map(|entry| entry.name().parse().ok()).collect())
     }
 
-    /// Those of these names that are tags: deleted ones leave empty directories behind.
+    /// Those of these names that are tags: deleted ones leave empty directories behind, and a removal that stopped half
+    /// way a history.
     async fn standing(&self, names: Vec<Tag>) -> Result<Vec<Tag>, store::error::Error> {
+        let linked = match self.registry.store.limits().distance {
+            Distance::Away if names.len() > LOOKUPS => self.linked_among(&names).await?,
+            Distance::Away | Distance::Here => HashSet::new(),
+        };
+        let linked = &linked;
         let lookups = names.into_iter().map(|tag| async move {
             let current = self.registry.layout.tag_current(self.repository, &tag);
-            Ok(self.registry.stands(&current).await?.then_some(tag))
+            let stands = linked.contains(tag.as_str()) || self.registry.stands(&current).await?;
+            Ok(stands.then_some(tag))
         });
+        let lookups: Vec<_> = lookups.collect();
         stream::iter(lookups).buffered(LOOKUPS).try_filter_map(|tag| async { Ok(tag) }).try_collect().await
+    }
+
+    /// The tags whose links a few listings show between the first and the last of these names, in the place of as many
+    /// lookups as there are names. One that is not among them may be a tag all the same.
+    async fn linked_among(&self, names: &[Tag]) -> Result<HashSet<String>, store::error::Error> {
+        let (Some(first), Some(last)) = (names.first(), names.last()) else { return Ok(HashSet::new()) };
+        let prefix = self.registry.layout.tags(self.repository);
+        let after = Some(first.to_string());
+        let mut listing = Listing { prefix, depth: Depth::All, after, limit: NAMES_MAX };
+        let mut linked = HashSet::new();
+        for _ in 0..LISTINGS_MAX {
+            let page = self.registry.store.list(&listing).await?;
+            let tags = page.entries.iter().filter_map(|entry| entry.name().strip_suffix(layout::TAG_CURRENT));
+            linked.extend(tags.filter_map(|tag| tag.strip_suffix('/')).map(str::to_owned));
+            let Some(end) = page.entries.last().filter(|_| page.more) else { break };
+            let (tag, below) = end.name().split_once('/').unwrap_or((end.name(), ""));
+            if tag > last.as_str() {
+                break;
+            }
+            // A tag that moved often has a long history, which need not be read: a slash is followed by a zero.
+            let history = below.strip_prefix(layout::TAG_HISTORY).is_some_and(|rest| rest.starts_with('/'));
+            let next = if history { format!("{tag}/{}0", layout::TAG_HISTORY) } else { end.name().to_owned() };
+            listing.after = Some(next);
+        }
+        Ok(linked)
     }
 
     async fn naming(&self, names: Vec<Tag>, digest: &Digest) -> Result<Vec<Tag>, store::error::Error> {

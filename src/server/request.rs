@@ -104,7 +104,11 @@ impl Session {
         }
         if self.expectation == Expectation::Waiting {
             self.expectation = Expectation::None;
-            http.write_continue_response().await.map_err(|_| BodyError::Disconnected)?;
+            // pingora takes any answer before the body's end for a reason to close, this one, too.
+            http.set_close_on_response_before_downstream_finish(false);
+            let written = http.write_continue_response().await;
+            http.set_close_on_response_before_downstream_finish(true);
+            written.map_err(|_| BodyError::Disconnected)?;
         }
         let started = Instant::now();
         let read: Timeout<_> = timeout(deadlines.body, http.read_request_body());

@@ -85,6 +85,16 @@ pub struct Limits {
     pub parts: Parts,
     /// Most parts that one upload may have.
     pub parts_max: u32,
+    pub distance: Distance,
+}
+
+/// What one call costs: many small ones are nothing here, and a long wait there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Distance {
+    /// A system call or less.
+    Here,
+    /// A round trip over the network.
+    Away,
 }
 
 /// How an upload's parts are cut.

@@ -30,6 +30,11 @@ fn conforms_to_the_development_version() {
 }
 
 pub(crate) fn check(version: &str, auth: Auth, storage: &Storage) {
+    check_but_for(version, auth, storage, None);
+}
+
+/// Of the suite's sentences one may be said.
+pub(crate) fn check_but_for(version: &str, auth: Auth, storage: &Storage, tolerated: Option<&str>) {
     if !tools::present(&["conformance", "htpasswd"]) {
         return;
     }
@@ -57,8 +62,13 @@ pub(crate) fn check(version: &str, auth: Auth, storage: &Storage) {
     for case in cases(&report, "skipped") {
         println!("conformance {version}: skipped {case}");
     }
-    let failed = cases(&report, "failure").join("\n");
-    assert!(counts.failures == 0 && counts.errors == 0, "conformance {version}: {counts:?}\n{failed}");
+    let mut failed = cases(&report, "failure");
+    let all = failed.len();
+    let is_tolerated = |case: &str| tolerated.is_some_and(|sentence| case.ends_with(&format!(": {sentence}")));
+    failed.retain(|case| !is_tolerated(case));
+    println!("conformance {version}: tolerated {}", all - failed.len());
+    assert!(failed.is_empty() && counts.errors == 0, "conformance {version}: {counts:?}\n{}", failed.join("\n"));
+    assert_eq!(all, counts.failures as usize, "conformance {version}: {counts:?}");
     assert!(counts.tests >= TESTS_MIN, "conformance {version}: only {counts:?}");
 }
 

@@ -27,7 +27,7 @@ use pierhead::{
     clock::{Clock, ManualClock},
     oci::{digest::Algorithm as DigestAlgorithm, hasher::Hasher},
     registry::{self, Registry, format::Signing, manifests::validation::Validation},
-    store::{Limits, Parts, Store, locate::Locate, memory::Memory},
+    store::{Distance, Limits, Parts, Store, locate::Locate, memory::Memory},
 };
 use rcgen::KeyPair;
 use serde_json::{Value, json};
@@ -73,7 +73,7 @@ impl Rig {
             Plan { api: api(), registry: registry_settings(), guarded: false, authority: None, locator: None };
         change(&mut plan);
         let clock = Arc::new(ManualClock::new(OffsetDateTime::from_unix_timestamp(1_750_000_000).expect("in range")));
-        let limits = Limits { parts: Parts::Equal { size: 64 << 10 }, parts_max: 10_000 };
+        let limits = Limits { parts: Parts::Equal { size: 64 << 10 }, parts_max: 10_000, distance: Distance::Here };
         let store = Arc::new(Memory::new(limits, Arc::clone(&clock) as Arc<dyn Clock>));
         let (kept, time) = (Arc::clone(&store) as Arc<dyn Store>, Arc::clone(&clock) as Arc<dyn Clock>);
         let mut registry = Registry::open(kept, time, plan.registry).await.expect("an empty store becomes a registry");

@@ -1,14 +1,32 @@
 //! Tags and repositories, page by page.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
-use pierhead::registry::{
-    error::Error,
-    page::{Page, Window},
+use pierhead::{
+    clock::{Clock, SystemClock},
+    registry::{
+        Registry,
+        error::Error,
+        page::{Page, Window},
+    },
+    store::{
+        Distance, Limits, Parts, Precondition, Store,
+        memory::Memory,
+        metered::{Metered, Observation},
+    },
 };
 use proptest::prelude::{ProptestConfig, Strategy, TestCaseError, prop, prop_assert, prop_assert_eq, proptest};
 
-use crate::registry_tree::{Fixture, name, sha256};
+use crate::{
+    gateway::registry_settings,
+    registry_tree::{Fixture, name, sha256},
+};
 
 fn window(after: Option<&str>, limit: usize) -> Window {
     Window { after: after.map(str::to_owned), limit }
@@ -175,4 +193,41 @@ fn names_are_repositories() {
     for legal in ["a", "1.a", "a-b/1", "a_b/1.b/a"] {
         name(legal);
     }
+}
+
+/// Where a call is a round trip, a page of tags is not as many calls as it has tags: a few listings tell which names are
+/// tags, and what only has a history is none.
+#[tokio::test]
+async fn a_page_of_tags_far_away_takes_few_calls() {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let limits = Limits { parts: Parts::Appended, parts_max: 1, distance: Distance::Away };
+    let memory: Arc<dyn Store> = Arc::new(Memory::new(limits, Arc::clone(&clock)));
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&calls);
+    let store: Arc<dyn Store> = Arc::new(Metered::new(Arc::clone(&memory), move |_: Observation| {
+        counted.fetch_add(1, Ordering::Relaxed);
+    }));
+    let registry = Registry::open(store, clock, registry_settings()).await.unwrap();
+    let repository = "a/b".parse().unwrap();
+    let mut expected = BTreeSet::new();
+    for n in 0..700 {
+        let tag = format!("v1.{n}");
+        for path in [format!("{tag}/current/link"), format!("{tag}/index/sha256/{n:064}/link")] {
+            let key = format!("docker/registry/v2/repositories/a/b/_manifests/tags/{path}").parse().unwrap();
+            memory.put(&key, vec![sha256("x").to_string().into()], Precondition::Always).await.unwrap();
+        }
+        expected.insert(tag);
+    }
+    let moved_often = (0..3000).map(|n| format!("v1.300/index/sha256/{n:064}/link"));
+    let half_removed = (0..3).map(|n| format!("v1.4-gone/index/sha256/{n:064}/link"));
+    for path in moved_often.chain(half_removed).chain(["v1/current/link".to_owned()]) {
+        let key = format!("docker/registry/v2/repositories/a/b/_manifests/tags/{path}").parse().unwrap();
+        memory.put(&key, vec![sha256("x").to_string().into()], Precondition::Always).await.unwrap();
+    }
+    expected.insert("v1".to_owned());
+    calls.store(0, Ordering::Relaxed);
+    let page = registry.tags(&repository).list(&window(None, 10_000)).await.unwrap();
+    let calls = calls.load(Ordering::Relaxed);
+    assert_eq!(page.items.iter().map(ToString::to_string).collect::<Vec<_>>(), Vec::from_iter(expected));
+    assert!(calls < 12, "{calls} calls");
 }

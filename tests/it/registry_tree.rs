@@ -19,7 +19,7 @@ use pierhead::{
         format::{OpenError, Signing},
         manifests::{Accepted, Incoming, validation::Validation},
     },
-    store::{self, Depth, Entry, Limits, Listing, Parts, Precondition, Store, key::Key, memory::Memory},
+    store::{self, Depth, Distance, Entry, Limits, Listing, Parts, Precondition, Store, key::Key, memory::Memory},
 };
 
 pub(crate) const ROOT: &str = "docker/registry/v2";
@@ -32,7 +32,7 @@ pub(crate) struct Tree {
 
 impl Tree {
     pub(crate) fn new() -> Arc<Self> {
-        let limits = Limits { parts: Parts::Appended, parts_max: 1 };
+        let limits = Limits { parts: Parts::Appended, parts_max: 1, distance: Distance::Here };
         Arc::new(Self { store: Arc::new(Memory::new(limits, Arc::new(SystemClock))) })
     }
 

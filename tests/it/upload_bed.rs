@@ -17,7 +17,8 @@ use pierhead::{
         uploads::{Extent, Incoming, Interrupted, purge::Mode},
     },
     store::{
-        Depth, Entry, Limits, Listing, Parts, Precondition, Store, filesystem::Filesystem, key::Key, memory::Memory,
+        Depth, Distance, Entry, Limits, Listing, Parts, Precondition, Store, filesystem::Filesystem, key::Key,
+        memory::Memory,
     },
 };
 use time::OffsetDateTime;
@@ -26,10 +27,11 @@ use uuid::Uuid;
 use crate::registry_tree;
 
 /// Files, or parts of any size.
-pub(crate) const APPENDED: Limits = Limits { parts: Parts::Appended, parts_max: u32::MAX };
+pub(crate) const APPENDED: Limits = Limits { parts: Parts::Appended, parts_max: u32::MAX, distance: Distance::Here };
 
 /// A very small S3.
-pub(crate) const EQUAL: Limits = Limits { parts: Parts::Equal { size: 64 }, parts_max: 10_000 };
+pub(crate) const EQUAL: Limits =
+    Limits { parts: Parts::Equal { size: 64 }, parts_max: 10_000, distance: Distance::Here };
 
 pub(crate) struct Bed {
     pub(crate) store: Arc<dyn Store>,

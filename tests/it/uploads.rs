@@ -26,8 +26,8 @@ use pierhead::{
         },
     },
     store::{
-        Limits, Listing, Meta, Multipart, Object, Page, Part, Parts, Pending, Precondition, Result as StoreResult,
-        Slot, Store, Writers, error::Operation, faulty::When, key::Key,
+        Distance, Limits, Listing, Meta, Multipart, Object, Page, Part, Parts, Pending, Precondition,
+        Result as StoreResult, Slot, Store, Writers, error::Operation, faulty::When, key::Key,
     },
 };
 use proptest::prelude::*;
@@ -108,12 +108,14 @@ fn pushes() -> impl Strategy<Value = Push> {
     let limits = prop_oneof![
         Just(APPENDED),
         Just(EQUAL),
-        Just(Limits { parts: Parts::Equal { size: 64 }, parts_max: 3 }),
-        Just(Limits { parts: Parts::Equal { size: 1 }, parts_max: 50 }),
+        Just(Limits { parts: Parts::Equal { size: 64 }, parts_max: 3, distance: Distance::Here }),
+        Just(Limits { parts: Parts::Equal { size: 1 }, parts_max: 50, distance: Distance::Here }),
     ];
     let limits = (limits, prop_oneof![Just(None), proptest::sample::select(vec![1, 16, 64, 100]).prop_map(Some)]);
     let limits = limits.prop_map(|(limits, other)| match (limits.parts, other) {
-        (Parts::Equal { .. }, Some(size)) => (limits, Limits { parts: Parts::Equal { size }, parts_max: 50 }),
+        (Parts::Equal { .. }, Some(size)) => {
+            (limits, Limits { parts: Parts::Equal { size }, parts_max: 50, distance: Distance::Here })
+        }
         _ => (limits.clone(), limits),
     });
     let algorithms = prop_oneof![
@@ -331,7 +333,7 @@ async fn a_blob_of_one_part_is_one_put_and_no_upload_in_parts() {
 
 #[tokio::test]
 async fn more_parts_than_an_upload_may_have() {
-    let limits = Limits { parts: Parts::Equal { size: 64 }, parts_max: 3 };
+    let limits = Limits { parts: Parts::Equal { size: 64 }, parts_max: 3, distance: Distance::Here };
     let (app, whole) = (name("g/app"), content(500));
     let digest = sha256(&whole);
     let bed = Bed::memory(limits);
@@ -542,7 +544,7 @@ async fn one_blob_pushed_by_many_at_once() {
 }
 
 /// Parts of 2 MiB, and memory for three of them.
-const LARGE: Limits = Limits { parts: Parts::Equal { size: 2 << 20 }, parts_max: 1000 };
+const LARGE: Limits = Limits { parts: Parts::Equal { size: 2 << 20 }, parts_max: 1000, distance: Distance::Here };
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_trickles_gives_its_memory_back() {
@@ -660,7 +662,9 @@ async fn slow_bodies_do_not_starve_others() {
 /// What a direct push cannot hold in memory is put aside, and goes with it, however it ends.
 #[tokio::test(start_paused = true)]
 async fn a_slow_direct_push() {
-    for limits in [EQUAL, APPENDED, Limits { parts: Parts::Equal { size: 60 }, parts_max: 20 }] {
+    for limits in
+        [EQUAL, APPENDED, Limits { parts: Parts::Equal { size: 60 }, parts_max: 20, distance: Distance::Here }]
+    {
         for length in [10, 20, 60, 61, 64, 65, 120, 128, 300] {
             let bed = Bed::memory(limits.clone());
             let registry = bed.replica().await;
@@ -734,8 +738,13 @@ async fn an_upload_that_another_version_hashed() {
 #[tokio::test]
 async fn replicas_that_cut_parts_of_different_sizes() {
     let bed = Bed::memory(EQUAL);
-    let cutting =
-        async |size| bed.replica_cutting(Limits { parts: Parts::Equal { size }, parts_max: 10_000 }, settings()).await;
+    let cutting = async |size| {
+        bed.replica_cutting(
+            Limits { parts: Parts::Equal { size }, parts_max: 10_000, distance: Distance::Here },
+            settings(),
+        )
+        .await
+    };
     let replicas = [cutting(64).await, cutting(16).await, cutting(100).await];
     let (app, whole) = (name("g/app"), content(700));
     for order in [[0, 1, 2], [2, 1, 0], [2, 0, 1], [1, 2, 0]] {

@@ -27,7 +27,8 @@ use rustix::{
 };
 
 use crate::store::{
-    Limits, Listing, Meta, Multipart, Object, Page, Part, Parts, Pending, Precondition, Result, Slot, Store, Writers,
+    Distance, Limits, Listing, Meta, Multipart, Object, Page, Part, Parts, Pending, Precondition, Result, Slot, Store,
+    Writers,
     error::{Kind, Operation},
     filesystem::{
         draft::Draft,
@@ -106,7 +107,7 @@ impl Filesystem {
         let tree = tree.map_err(|source| OpenError { path: root.to_owned(), source })?;
         Ok(Self {
             path: root.to_owned(),
-            limits: Limits { parts: Parts::Appended, parts_max: u32::MAX },
+            limits: Limits { parts: Parts::Appended, parts_max: u32::MAX, distance: Distance::Here },
             threads: Threads::new(THREADS_MAX_DEFAULT),
             inner: Arc::new(Inner { tree, suspects: Suspects::default() }),
         })

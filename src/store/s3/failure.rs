@@ -17,14 +17,14 @@ pub(super) const BODY_MAX: usize = 64 << 10;
 const TEXT_MAX: usize = 300;
 
 /// One request that came to nothing.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Failure {
     pub method: Method,
     pub trouble: Trouble,
 }
 
 /// What happened.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Trouble {
     /// The store answered with an error.
     Answer(Answer),
@@ -149,8 +149,11 @@ impl Failure {
 
 /// What object_store made of a failure of ours, or of an answer that it did not understand.
 pub(super) fn translate(error: object_store::Error, operation: Operation, key: &Key) -> Error {
-    let kind = find(&error).map_or_else(|| unknown(&error), Failure::kind);
-    Error::new(operation, key, kind).with_source(error)
+    match find(&error) {
+        // What object_store wraps around it says the same once more.
+        Some(failure) => failure.clone().into_error(operation, key),
+        None => Error::new(operation, key, unknown(&error)).with_source(error),
+    }
 }
 
 /// The failure of ours in a chain of causes.

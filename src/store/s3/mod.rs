@@ -27,8 +27,8 @@ use uuid::Uuid;
 use crate::{
     clock::Clock,
     store::{
-        Limits, Listing, Meta, Multipart, Object, Page, Part, Parts, Pending, Precondition, Result, Slot, Store,
-        Writers,
+        Distance, Limits, Listing, Meta, Multipart, Object, Page, Part, Parts, Pending, Precondition, Result, Slot,
+        Store, Writers,
         error::{Error, Kind, Operation},
         key::Key,
         s3::{
@@ -126,7 +126,8 @@ impl S3 {
             Checksum::Sha256 => builder.with_checksum_algorithm(object_store::aws::Checksum::SHA256),
         };
         let described = described(&settings.writing)?;
-        let limits = Limits { parts: Parts::Equal { size: settings.transfer.part_size }, parts_max: PARTS_MAX };
+        let parts = Parts::Equal { size: settings.transfer.part_size };
+        let limits = Limits { parts, parts_max: PARTS_MAX, distance: Distance::Away };
         Ok(Self {
             objects: builder.build()?,
             transport,

@@ -11,7 +11,7 @@ use pierhead::{
         attempt::{Answer, Goal},
         record::{Contents, Phase, Record, Tail},
     },
-    store::{Limits, Part, Parts},
+    store::{Distance, Limits, Part, Parts},
 };
 
 use super::{process::Process, shared::Shared};
@@ -214,7 +214,7 @@ impl World {
             Medium::EqualParts => Parts::Equal { size: PART_LEN },
             Medium::Appended => Parts::Appended,
         };
-        Limits { parts, parts_max: 10 }
+        Limits { parts, parts_max: 10, distance: Distance::Here }
     }
 
     /// Every state that one step of anybody leads to.

@@ -1,7 +1,7 @@
 //! The conformance suite, with the content in a bucket: the suite follows redirects like any client.
 
 use crate::{
-    conformance::check,
+    conformance::{check, check_but_for},
     s3::stored,
     support::registry::{Auth, Delivery},
 };
@@ -12,10 +12,13 @@ fn conforms_to_version_1_1_by_redirects() {
     check("1.1", Auth::Token, &storage);
 }
 
+/// The development version wants our header on every answer with a blob in it, and behind a redirect the store answers,
+/// which knows no such header. Nothing else may fail.
 #[test]
 fn conforms_to_the_development_version_by_redirects() {
     let Some((_bucket, storage)) = stored(Delivery::Redirect) else { return };
-    check("dev", Auth::Htpasswd, &storage);
+    let header = "registry did not return a Docker-Content-Digest header";
+    check_but_for("dev", Auth::Htpasswd, &storage, Some(header));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use pierhead::{
     clock::SystemClock,
     secret::Secret,
     store::{
-        Depth, Entry, Limits, Listing, Multipart, Part, Parts, Precondition, Slot, Store, Writers,
+        Depth, Distance, Entry, Limits, Listing, Multipart, Part, Parts, Precondition, Slot, Store, Writers,
         error::Kind,
         filesystem::Filesystem,
         key::Key,
@@ -44,7 +44,7 @@ enum Place {
 }
 
 fn memory(name: &'static str, parts: Parts) -> Backend {
-    let limits = Limits { parts, parts_max: 10_000 };
+    let limits = Limits { parts, parts_max: 10_000, distance: Distance::Here };
     let store = Arc::new(Memory::new(limits, Arc::new(SystemClock)));
     Backend { name, store, part: PART, place: Place::Nowhere }
 }

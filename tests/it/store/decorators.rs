@@ -6,7 +6,7 @@ use bytes::Bytes;
 use pierhead::{
     clock::SystemClock,
     store::{
-        Limits, Parts, Precondition, Store,
+        Distance, Limits, Parts, Precondition, Store,
         error::{Kind, Operation},
         faulty::{Faulty, Plan, When},
         locate::{Locate as _, Visitor, base::Base, redirect::Redirect},
@@ -18,7 +18,10 @@ use pierhead::{
 use crate::store::contract::{key, read};
 
 fn memory() -> Arc<Memory> {
-    Arc::new(Memory::new(Limits { parts: Parts::Appended, parts_max: 10 }, Arc::new(SystemClock)))
+    Arc::new(Memory::new(
+        Limits { parts: Parts::Appended, parts_max: 10, distance: Distance::Here },
+        Arc::new(SystemClock),
+    ))
 }
 
 #[tokio::test]

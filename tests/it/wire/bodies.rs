@@ -25,7 +25,9 @@ async fn continue_is_sent_when_the_body_is_asked_for_and_only_then() {
     stream.write_all(request.as_bytes()).await.unwrap();
     assert_eq!(until(&mut stream, "\r\n\r\n").await, "HTTP/1.1 100 Continue\r\n\r\n");
     stream.write_all(b"abc").await.unwrap();
-    assert!(until(&mut stream, "\r\n\r\n3").await.starts_with("HTTP/1.1 200"));
+    let answer = until(&mut stream, "\r\n\r\n3").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.to_lowercase().contains("connection: keep-alive"), "the body was read whole: {answer}");
 
     let answer = rig.say(request.replace("/count", "/deny")).await;
     assert!(status(&answer) == 401 && !answer.contains("100 Continue"), "{answer}");
