@@ -94,7 +94,7 @@ impl Slabs {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt as _;
+    use futures_util::FutureExt;
 
     use super::*;
 
@@ -133,7 +133,7 @@ mod tests {
 
         // One newcomer was there before.
         drop(full);
-        let held: Vec<Slabs> = newcomers.iter_mut().filter_map(|newcomer| newcomer.now_or_never()).collect();
+        let held: Vec<Slabs> = newcomers.iter_mut().filter_map(FutureExt::now_or_never).collect();
         assert_eq!(held.len(), 1);
         drop(held);
         assert!((&mut goes_on).now_or_never().is_some_and(|slabs| slabs.covered() == 2 * SLAB_BYTES));

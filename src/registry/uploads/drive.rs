@@ -122,12 +122,11 @@ impl<'a, 'b> Drive<'a, 'b> {
 
     async fn receive(&mut self, seq: u64, mut contents: Contents, continues: bool) -> store::Result<Event> {
         let registry = self.journal.registry;
-        let hasher = match contents.hash.hasher() {
-            Some(hasher) => hasher,
-            None => {
-                let algorithm = contents.hash.algorithm().unwrap_or(self.algorithm);
-                publish::rehash(&self.journal, &mut contents, algorithm).await?
-            }
+        let hasher = if let Some(hasher) = contents.hash.hasher() {
+            hasher
+        } else {
+            let algorithm = contents.hash.algorithm().unwrap_or(self.algorithm);
+            publish::rehash(&self.journal, &mut contents, algorithm).await?
         };
         let draft = Draft::new(contents, hasher, seq, continues, registry.store.limits().clone());
         let writer = Receiver::new(registry, Target::Upload(self.journal), draft);
