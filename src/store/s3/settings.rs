@@ -157,6 +157,8 @@ pub struct Patience {
     pub connect: Duration,
     /// Without a byte moving either way, during a request or its answer's body.
     pub stall: Duration,
+    /// The same where the store has work of its own to do before it can answer: copies and completions.
+    pub work: Duration,
     /// For one operation with all its attempts, until its answer begins; time in which a body moves does not count.
     pub operation: Duration,
     /// Most attempts of one request.
@@ -168,6 +170,7 @@ impl Default for Patience {
         Self {
             connect: Duration::from_secs(5),
             stall: Duration::from_secs(30),
+            work: Duration::from_mins(5),
             operation: Duration::from_secs(60),
             attempts: 5,
         }

@@ -103,7 +103,8 @@ impl Transport {
     ) -> Result<Option<HttpResponse>, Trouble> {
         self.signer.sign(&mut request).await?;
         let whole = answers_late(&request);
-        let (head, body) = self.wire.exchange(request).await?.into_parts();
+        let stall = if whole { self.patience.work } else { self.patience.stall };
+        let (head, body) = self.wire.exchange_within(stall, request).await?.into_parts();
         if head.status.is_success() && !whole {
             return Ok(Some(Response::from_parts(head, body)));
         }
@@ -155,7 +156,8 @@ fn again(request: &Request<HttpRequestBody>) -> Request<HttpRequestBody> {
     copy
 }
 
-/// Whether the store may say 200 first and find out later that it failed: copies and completions.
+/// Whether the store has to move bytes before it can answer, and may say 200 first and find out later that it failed:
+/// copies and completions.
 fn answers_late(request: &Request<HttpRequestBody>) -> bool {
     let query = request.uri().query().unwrap_or_default();
     match *request.method() {

@@ -75,17 +75,25 @@ impl Wire {
     }
 
     /// The head of the answer, whatever its status, and a body that fails when nothing of it comes for too long.
-    pub(super) async fn exchange(&self, mut request: Request<HttpRequestBody>) -> Result<HttpResponse, Trouble> {
+    pub(super) async fn exchange(&self, request: Request<HttpRequestBody>) -> Result<HttpResponse, Trouble> {
+        self.exchange_within(self.stall, request).await
+    }
+
+    /// The same with another patience than with most requests.
+    pub(super) async fn exchange_within(
+        &self,
+        stall: Duration,
+        mut request: Request<HttpRequestBody>,
+    ) -> Result<HttpResponse, Trouble> {
         request.headers_mut().insert(header::USER_AGENT, self.user_agent.clone());
         let moved = Moved::default();
         let request = request.map(|body| Outgoing { body, slice: Bytes::new(), moved: moved.clone() });
         tokio::select! {
             answer = self.client.request(request) => {
                 let answer: Response<Incoming> = answer.map_err(|error| Trouble::Transport(chain(&error)))?;
-                let stall = self.stall;
                 Ok(answer.map(|body| HttpResponseBody::new(Watched { body, stall, alarm: None })))
             }
-            () = moved.stalled(self.stall) => Err(Trouble::Stalled(self.stall)),
+            () = moved.stalled(stall) => Err(Trouble::Stalled(stall)),
         }
     }
 }
