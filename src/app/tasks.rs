@@ -23,7 +23,8 @@ const RECHECK: Duration = Duration::from_mins(1);
 /// How often counters that nobody pushes are read.
 const GAUGES: Duration = Duration::from_secs(5);
 
-/// The first purge comes at a random moment of its first hour, so that replicas do not walk all at once.
+/// The first purge comes at a random moment of its first hour, or of its interval where that is shorter, so that
+/// replicas do not walk all at once.
 const PURGE_SPREAD_SECS: u64 = 3600;
 
 pub(super) struct Tasks {
@@ -90,11 +91,12 @@ impl Tasks {
 
     async fn purge(&self) {
         let Some(purging) = self.purging else { return std::future::pending().await };
-        let spread = Duration::from_secs(u64::from(uuid::Uuid::new_v4().as_fields().0) % PURGE_SPREAD_SECS);
-        let mut next = Instant::now() + spread;
+        let interval = purging.interval.max(Duration::from_secs(1));
+        let spread = u64::from(uuid::Uuid::new_v4().as_fields().0) % PURGE_SPREAD_SECS.min(interval.as_secs());
+        let mut next = Instant::now() + Duration::from_secs(spread);
         loop {
             sleep_until(next).await;
-            next += purging.interval.max(Duration::from_secs(1));
+            next += interval;
             self.purge_once(purging).await;
         }
     }

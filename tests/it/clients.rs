@@ -1,142 +1,59 @@
 //! The clients that people use, over TLS and with tokens, against the real binary: each pushes an image and pulls it
 //! back, and what comes back is what went in, digest by digest.
+//!
+//! What a client does is a [`Play`]: it knows nothing of where the registry keeps its content.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{fs, path::PathBuf, process::Command, time::Duration};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::support::{
-    certificate::HOST_NAME,
-    command::{command, run, run_refused},
-    daemons::{Containerd, Docker},
-    digest,
-    image::{self, Layout},
-    registry::{Auth, Program, Registry, Transport},
-    tokens::{DEVELOPER, GUEST, User},
-    tools,
+use crate::{
+    stage::{Stage, TAG, assert_same_blobs, credentials},
+    support::{
+        certificate::HOST_NAME,
+        command::{command, run, run_refused},
+        daemons::{Containerd, Docker},
+        image::Layout,
+        registry::{Auth, Storage},
+        tokens::{DEVELOPER, GUEST},
+        tools,
+    },
 };
 
-/// A registry of our own and one image to push.
-struct Stage {
-    directory: TempDir,
-    registry: Registry,
-    image: Layout,
-    /// Of the image's manifest.
-    digest: String,
+/// What one client does with a registry.
+pub(crate) struct Play {
+    /// What it takes beside skopeo.
+    programs: &'static [&'static str],
+    needs_root: bool,
+    act: fn(&Stage),
 }
 
-const TAG: &str = "v1";
+pub(crate) const SKOPEO: Play = Play { programs: &[], needs_root: false, act: skopeo };
+pub(crate) const DOCKER: Play =
+    Play { programs: &["docker", "dockerd", "containerd", "runc", "unshare"], needs_root: true, act: docker };
+pub(crate) const PODMAN: Play = Play { programs: &["podman"], needs_root: true, act: podman };
+pub(crate) const BUILDAH: Play = Play { programs: &["buildah"], needs_root: true, act: buildah };
+pub(crate) const CTR: Play = Play { programs: &["containerd", "ctr"], needs_root: true, act: ctr };
+pub(crate) const CRANE: Play = Play { programs: &["crane"], needs_root: false, act: crane };
+pub(crate) const ORAS: Play = Play { programs: &["oras"], needs_root: false, act: oras };
+pub(crate) const REGCTL: Play = Play { programs: &["regctl"], needs_root: false, act: regctl };
 
-impl Stage {
-    /// `None`, with one line about it, when a program is missing.
-    fn set(programs: &[&str]) -> Option<Self> {
-        Self::set_with(programs, Auth::Token)
-    }
-
-    fn set_with(programs: &[&str], auth: Auth) -> Option<Self> {
-        if !tools::present(&[image::PROGRAMS, &["skopeo"], programs].concat()) {
-            return None;
+impl Play {
+    /// Over that storage, or a directory.
+    pub(crate) fn run(&self, storage: Option<&Storage>) {
+        let Some(stage) = Stage::set_with(self.programs, storage, Auth::Token) else { return };
+        if !self.needs_root || tools::root() {
+            (self.act)(&stage);
         }
-        let directory = tempfile::tempdir().unwrap();
-        let here = directory.path();
-        let registry =
-            Registry::start(&Program::pierhead(), &here.join("server"), &here.join("data"), Transport::Tls, auth);
-        let image = Layout::create(&here.join("image"));
-        let digest = image.add_image(TAG, 1);
-        Some(Self { directory, registry, image, digest })
-    }
-
-    fn path(&self) -> &Path {
-        self.directory.path()
-    }
-
-    /// `127.0.0.1:PORT/team/NAME:v1`.
-    fn reference(&self, name: &str) -> String {
-        format!("{}/team/{name}:{TAG}", self.registry.host())
-    }
-
-    /// `localhost:PORT`.
-    fn local_host(&self) -> String {
-        format!("localhost:{}", self.registry.address.port())
-    }
-
-    /// Copies with skopeo, either side an OCI layout or `docker://…`.
-    fn skopeo_copy(&self, from: &str, to: &str) {
-        run(self.skopeo("copy", &["--src-", "--dest-"]).args(["--preserve-digests", "--all", from, to]));
-    }
-
-    /// The digest of what stands at a reference, computed from its bytes.
-    fn stored_digest(&self, reference: &str) -> String {
-        let mut inspect = self.skopeo("inspect", &["--"]);
-        let output = inspect.args(["--raw", &format!("docker://{reference}")]).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        digest::of(&output.stdout)
-    }
-
-    /// Pulls by skopeo into a fresh layout.
-    fn pull(&self, reference: &str, name: &str) -> Layout {
-        let layout = Layout::create(&self.path().join(name));
-        self.skopeo_copy(&format!("docker://{reference}"), &layout.reference(TAG));
-        layout
-    }
-
-    fn skopeo(&self, verb: &str, prefixes: &[&str]) -> Command {
-        let mut skopeo = command("skopeo", [verb]);
-        for prefix in prefixes {
-            skopeo.arg(format!("{prefix}cert-dir")).arg(&self.registry.certificate.directory);
-            skopeo.arg(format!("{prefix}creds")).arg(credentials(&DEVELOPER));
-        }
-        self.without_log_in(&mut skopeo);
-        skopeo
-    }
-
-    /// Hides the developer's own log-in from skopeo, podman and buildah, which would find it first.
-    fn without_log_in(&self, client: &mut Command) {
-        let file = self.path().join("no-log-in.json");
-        fs::write(&file, "{}").unwrap();
-        client.env("REGISTRY_AUTH_FILE", file);
-    }
-
-    /// A directory with Docker's `config.json`, which Go clients read.
-    fn docker_config(&self) -> String {
-        let directory = self.path().join("docker-config");
-        fs::create_dir_all(&directory).unwrap();
-        let auth = STANDARD.encode(credentials(&DEVELOPER));
-        let config = json!({"auths": {self.registry.host(): {"auth": auth}, self.local_host(): {"auth": auth}}});
-        fs::write(directory.join("config.json"), config.to_string()).unwrap();
-        directory.display().to_string()
-    }
-
-    /// A Go client that trusts the test's authority and is logged in.
-    fn go_client<const N: usize>(&self, program: &str, arguments: [&str; N]) -> Command {
-        let mut client = command(program, arguments);
-        client.env("SSL_CERT_FILE", &self.registry.certificate.authority).env("DOCKER_CONFIG", self.docker_config());
-        client
-    }
-}
-
-fn credentials(user: &User) -> String {
-    format!("{}:{}", user.name, user.password)
-}
-
-/// Every blob of `pushed` lies in `pulled`, byte for byte.
-fn assert_same_blobs(pushed: &Layout, pulled: &Layout) {
-    let pulled = pulled.blobs();
-    for blob in pushed.blobs() {
-        assert!(pulled.contains(&blob), "{} did not come back as it was", blob.0);
     }
 }
 
 #[test]
 fn skopeo_copies_an_image_and_an_index_in_and_out() {
-    let Some(stage) = Stage::set(&[]) else { return };
+    SKOPEO.run(None);
+}
+
+fn skopeo(stage: &Stage) {
     let index = stage.image.add_index("multi", 7);
     for (tag, digest) in [(TAG, &stage.digest), ("multi", &index)] {
         let reference = format!("{}/team/skopeo:{tag}", stage.registry.host());
@@ -179,7 +96,7 @@ fn only_those_who_may_come_in() {
 
 #[test]
 fn a_password_file_lets_its_users_in() {
-    let Some(stage) = Stage::set_with(&["htpasswd"], Auth::Htpasswd) else { return };
+    let Some(stage) = Stage::set_with(&["htpasswd"], None, Auth::Htpasswd) else { return };
     let reference = stage.reference("passwords");
     stage.skopeo_copy(&stage.image.reference(TAG), &format!("docker://{reference}"));
     assert_same_blobs(&stage.image, &stage.pull(&reference, "back"));
@@ -191,10 +108,10 @@ fn a_password_file_lets_its_users_in() {
 
 #[test]
 fn docker_logs_in_pushes_and_pulls() {
-    let Some(stage) = Stage::set(&["docker", "dockerd", "containerd", "runc", "unshare"]) else { return };
-    if !tools::root() {
-        return;
-    }
+    DOCKER.run(None);
+}
+
+fn docker(stage: &Stage) {
     let docker = Docker::start(stage.path(), stage.registry.address, &stage.registry.certificate);
     let host = format!("{HOST_NAME}:{}", stage.registry.address.port());
     let reference = format!("{host}/team/docker:{TAG}");
@@ -207,7 +124,7 @@ fn docker_logs_in_pushes_and_pulls() {
     run(&mut docker.command(["pull", &seed]));
 
     // A layer that the registry has not seen goes up by PATCH without a length.
-    run(docker.command(["import"]).arg(root_file_system(&stage)).arg(&reference));
+    run(docker.command(["import"]).arg(root_file_system(stage)).arg(&reference));
     let image_id = docker_image_id(&docker, &reference);
     let pushed = run(&mut docker.command(["push", &reference]));
     run(&mut docker.command(["rmi", &reference]));
@@ -230,15 +147,15 @@ fn docker_image_id(docker: &Docker, reference: &str) -> String {
 
 #[test]
 fn podman_pushes_and_pulls() {
-    let Some(stage) = Stage::set(&["podman"]) else { return };
-    if !tools::root() {
-        return;
-    }
+    PODMAN.run(None);
+}
+
+fn podman(stage: &Stage) {
     let reference = stage.reference("podman");
-    let local = run(own_store(&stage, "podman", &["import", "--quiet"]).arg(root_file_system(&stage)));
+    let local = run(own_store(stage, "podman", &["import", "--quiet"]).arg(root_file_system(stage)));
     let local = local.trim_start_matches("sha256:");
-    push_from_containers_store(&stage, "podman", local, &reference);
-    let image_id = run(&mut own_store(&stage, "podman", &["pull", "--quiet", &reference]));
+    push_from_containers_store(stage, "podman", local, &reference);
+    let image_id = run(&mut own_store(stage, "podman", &["pull", "--quiet", &reference]));
     assert_eq!(image_id, local, "the same configuration must come back");
 }
 
@@ -251,16 +168,16 @@ fn root_file_system(stage: &Stage) -> PathBuf {
 
 #[test]
 fn buildah_builds_pushes_and_pulls() {
-    let Some(stage) = Stage::set(&["buildah"]) else { return };
-    if !tools::root() {
-        return;
-    }
+    BUILDAH.run(None);
+}
+
+fn buildah(stage: &Stage) {
     let reference = stage.reference("buildah");
-    let store = |arguments: &[&str]| own_store(&stage, "buildah", arguments);
+    let store = |arguments: &[&str]| own_store(stage, "buildah", arguments);
     let container = run(&mut store(&["from", "scratch"]));
     run(store(&["copy", &container]).arg(tools::path("busybox")).arg("/bin/busybox"));
     let local = run(&mut store(&["commit", "--quiet", "--rm", &container, "localhost/built:v1"]));
-    push_from_containers_store(&stage, "buildah", &local, &reference);
+    push_from_containers_store(stage, "buildah", &local, &reference);
     let image_id = run(&mut store(&["pull", "--quiet", &reference]));
     assert_eq!(image_id, local.trim_start_matches("sha256:"), "the same configuration must come back");
 }
@@ -288,10 +205,10 @@ fn own_store(stage: &Stage, program: &str, arguments: &[&str]) -> Command {
 
 #[test]
 fn ctr_pushes_and_pulls() {
-    let Some(stage) = Stage::set(&["containerd", "ctr"]) else { return };
-    if !tools::root() {
-        return;
-    }
+    CTR.run(None);
+}
+
+fn ctr(stage: &Stage) {
     let containerd = Containerd::start(stage.path());
     let reference = stage.reference("ctr");
     // ctr speaks plain HTTP to loopback unless a file says otherwise.
@@ -320,7 +237,10 @@ fn ctr_pushes_and_pulls() {
 
 #[test]
 fn crane_pushes_pulls_and_copies() {
-    let Some(stage) = Stage::set(&["crane"]) else { return };
+    CRANE.run(None);
+}
+
+fn crane(stage: &Stage) {
     let reference = stage.reference("crane");
     run(stage.go_client("crane", ["push"]).arg(&stage.image.directory).arg(&reference));
     assert_eq!(stage.stored_digest(&reference), stage.digest);
@@ -335,7 +255,10 @@ fn crane_pushes_pulls_and_copies() {
 
 #[test]
 fn oras_attaches_and_discovers() {
-    let Some(stage) = Stage::set(&["oras"]) else { return };
+    ORAS.run(None);
+}
+
+fn oras(stage: &Stage) {
     // oras sends a password to a private network only under the registry's own host name, which the token server
     // shares; and to localhost it speaks plain HTTP unless told otherwise.
     let reference = format!("{}/team/oras:{TAG}", stage.local_host());
@@ -360,7 +283,10 @@ fn oras_attaches_and_discovers() {
 
 #[test]
 fn regctl_pushes_in_chunks_and_pulls() {
-    let Some(stage) = Stage::set(&["regctl"]) else { return };
+    REGCTL.run(None);
+}
+
+fn regctl(stage: &Stage) {
     let reference = stage.reference("regctl");
     let host = json!({
         "tls": "enabled",

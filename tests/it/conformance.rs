@@ -9,7 +9,7 @@ use regex::{Captures, Regex};
 
 use crate::support::{
     command::command,
-    registry::{Auth, Program, Registry, Transport},
+    registry::{Auth, Program, Registry, Storage, Transport},
     tokens::DEVELOPER,
     tools,
 };
@@ -19,22 +19,23 @@ const TESTS_MIN: u32 = 840;
 
 #[test]
 fn conforms_to_version_1_1() {
-    check("1.1", Auth::Token);
+    let data = tempfile::tempdir().unwrap();
+    check("1.1", Auth::Token, &Storage::directory(data.path()));
 }
 
 #[test]
 fn conforms_to_the_development_version() {
-    check("dev", Auth::Htpasswd);
+    let data = tempfile::tempdir().unwrap();
+    check("dev", Auth::Htpasswd, &Storage::directory(data.path()));
 }
 
-fn check(version: &str, auth: Auth) {
+pub(crate) fn check(version: &str, auth: Auth, storage: &Storage) {
     if !tools::present(&["conformance", "htpasswd"]) {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
     let here = directory.path();
-    let program = Program::pierhead();
-    let registry = Registry::start(&program, &here.join("server"), &here.join("data"), Transport::Tls, auth);
+    let registry = Registry::start_on(&Program::pierhead(), &here.join("server"), storage, Transport::Tls, auth);
     let results = here.join("results");
     let mut suite = command::<&str>("conformance", []);
     suite

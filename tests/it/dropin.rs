@@ -10,7 +10,7 @@ use std::{
 use crate::support::{
     command::{command, run},
     image::{self, Layout},
-    registry::{Auth, Program, Registry, Transport},
+    registry::{Auth, Program, Registry, Storage, Transport},
     tools,
 };
 
@@ -18,24 +18,27 @@ const TAGS: [&str; 2] = ["v1", "multi"];
 
 #[test]
 fn ours_serves_what_docker_registry_wrote() {
-    check(Program::distribution, Program::pierhead);
+    let data = tempfile::tempdir().unwrap();
+    check(Program::distribution, Program::pierhead, &Storage::directory(data.path()));
 }
 
 #[test]
 fn docker_registry_serves_what_ours_wrote() {
-    check(Program::pierhead, Program::distribution);
+    let data = tempfile::tempdir().unwrap();
+    check(Program::pierhead, Program::distribution, &Storage::directory(data.path()));
 }
 
-fn check(writer: fn() -> Program, reader: fn() -> Program) {
+/// What one program wrote into a storage comes out of it through the other, byte for byte, and grows.
+pub(crate) fn check(writer: fn() -> Program, reader: fn() -> Program, storage: &Storage) {
     if !present() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
     let here = directory.path();
     let images = images(&here.join("images"));
-    write(&writer(), here, &images);
+    write(&writer(), here, storage, &images);
 
-    let registry = start(&reader(), here);
+    let registry = start(&reader(), here, storage);
     let back = Layout::create(&here.join("back"));
     for tag in TAGS {
         copy(&registry, &docker(&registry, tag), &back.reference(tag));
@@ -62,39 +65,38 @@ fn both_write_the_same_tree() {
     let directory = tempfile::tempdir().unwrap();
     let images = images(&directory.path().join("images"));
     let [ours, theirs] = [("ours", Program::pierhead()), ("theirs", Program::distribution())].map(|(name, program)| {
-        let here = directory.path().join(name);
-        write(&program, &here, &images);
-        tree(&here.join("data"))
+        let data = directory.path().join(name);
+        write(&program, directory.path(), &Storage::directory(&data), &images);
+        tree(&data)
     });
     assert!(!theirs.is_empty());
     assert_eq!(ours, theirs);
 }
 
-fn present() -> bool {
+pub(crate) fn present() -> bool {
     tools::present(&[image::PROGRAMS, &["skopeo", "docker-registry"]].concat())
 }
 
 /// An image of several layers, and an index of two more that share some of them.
-fn images(directory: &Path) -> Layout {
+pub(crate) fn images(directory: &Path) -> Layout {
     let images = Layout::create(directory);
     images.add_image(TAGS[0], 1);
     images.add_index(TAGS[1], 10);
     images
 }
 
-/// Lets a program write the images into `data` below this directory, and ends it.
-fn write(program: &Program, here: &Path, images: &Layout) {
-    let registry = start(program, here);
+/// Lets a program write the images into a storage, and ends it.
+pub(crate) fn write(program: &Program, here: &Path, storage: &Storage, images: &Layout) {
+    let registry = start(program, here, storage);
     for tag in TAGS {
         copy(&registry, &images.reference(tag), &docker(&registry, tag));
     }
 }
 
-fn start(program: &Program, here: &Path) -> Registry {
-    fs::create_dir_all(here).unwrap();
+fn start(program: &Program, here: &Path, storage: &Storage) -> Registry {
     // Kept only until the test's own directory around it goes.
     let directory = tempfile::tempdir_in(here).unwrap().keep();
-    Registry::start(program, &directory, &here.join("data"), Transport::Tls, Auth::None)
+    Registry::start_on(program, &directory, storage, Transport::Tls, Auth::None)
 }
 
 fn copy(registry: &Registry, from: &str, to: &str) {

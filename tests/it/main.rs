@@ -31,6 +31,8 @@ mod registry_referrers;
 mod registry_tree;
 mod replicas;
 mod routes;
+mod s3;
+mod stage;
 mod store;
 mod support;
 mod tags;

@@ -13,13 +13,13 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, StreamBody};
-use hyper::{body::Frame, client::conn::http1};
-use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, runtime::Runtime, time::sleep};
+use hyper::body::Frame;
+use tokio::{runtime::Runtime, time::sleep};
 
 use crate::support::{
     balancer::Balancer,
     digest,
+    http::{Body, committed, empty, location, send, with_query},
     random::{Random, write_random},
     registry::{Auth, Program, Registry, Transport},
 };
@@ -32,16 +32,21 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// Within which time after a push began one process is killed; about as long as a push takes.
 const KILL_WITHIN_MS: u64 = 250;
 
-/// About the longest chunk, in bytes.
-const CHUNK_MAX: u64 = 256 << 10;
+/// Up to how many bytes a push and one of its chunks have, about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    pub(crate) content_max: u64,
+    pub(crate) chunk_max: u64,
+}
 
-const REPOSITORY: &str = "team/replicas";
+const SIZES: Sizes = Sizes { content_max: 1 << 20, chunk_max: 256 << 10 };
+
+pub(crate) const REPOSITORY: &str = "team/replicas";
 
 /// `PIERHEAD_SEED` repeats a run.
 #[test]
 fn every_push_survives_the_death_of_a_replica() {
-    let seed = env::var("PIERHEAD_SEED").map_or_else(|_| fresh_seed(), |seed| seed.parse().unwrap());
-    println!("replicas: PIERHEAD_SEED={seed}");
+    let seed = seed("replicas");
     let directory = tempfile::tempdir().unwrap();
     let here = directory.path();
     let start = |name: &str| {
@@ -51,23 +56,15 @@ fn every_push_survives_the_death_of_a_replica() {
     let mut replicas = [start("one"), start("two")];
     let addresses = replicas.each_ref().map(|replica| replica.address);
     let balancer = Balancer::start(addresses.to_vec());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = runtime();
 
     let mut recovered = 0;
     for round in 0..ROUNDS {
         let mut random = Random(seed.wrapping_add(round));
         let victim = usize::try_from(random.below(2)).unwrap();
         let delay = Duration::from_millis(random.below(KILL_WITHIN_MS));
-        let mut push = Push::new(balancer.address, random, format!("PIERHEAD_SEED={seed} round {round}"));
-        thread::scope(|scope| {
-            let victim = &mut replicas[victim];
-            scope.spawn(move || {
-                thread::sleep(delay);
-                victim.kill();
-                victim.restart();
-            });
-            runtime.block_on(push.run());
-        });
+        let mut push = Push::new(balancer.address, random, SIZES, format!("PIERHEAD_SEED={seed} round {round}"));
+        disturbed(&mut replicas[victim], delay, || runtime.block_on(push.run()));
         recovered += u64::from(push.failures > 0);
         for address in addresses {
             assert_stored(&runtime, address, &push);
@@ -79,12 +76,32 @@ fn every_push_survives_the_death_of_a_replica() {
     assert!(recovered > 0, "no push was ever disturbed");
 }
 
-fn fresh_seed() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
+/// `PIERHEAD_SEED`, or a fresh one, printed so that the run can be repeated.
+pub(crate) fn seed(name: &str) -> u64 {
+    let fresh = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let seed = env::var("PIERHEAD_SEED").map_or_else(|_| fresh(), |seed| seed.parse().unwrap());
+    println!("{name}: PIERHEAD_SEED={seed}");
+    seed
+}
+
+pub(crate) fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// Does something while, after `delay`, a replica dies and comes back.
+pub(crate) fn disturbed(victim: &mut Registry, delay: Duration, act: impl FnOnce()) {
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            thread::sleep(delay);
+            victim.kill();
+            victim.restart();
+        });
+        act();
+    });
 }
 
 /// The blob is whole and right at this replica.
-fn assert_stored(runtime: &Runtime, address: SocketAddr, push: &Push) {
+pub(crate) fn assert_stored(runtime: &Runtime, address: SocketAddr, push: &Push) {
     let path = format!("/v2/{REPOSITORY}/blobs/{}", push.digest);
     let reply = runtime.block_on(send(address, empty(Method::GET, &path))).unwrap();
     assert_eq!(reply.status(), StatusCode::OK, "{}: {path} at {address}", push.origin);
@@ -92,9 +109,10 @@ fn assert_stored(runtime: &Runtime, address: SocketAddr, push: &Push) {
 }
 
 /// One blob on its way up in chunks, with the care of a client that resumes.
-struct Push {
+pub(crate) struct Push {
     balancer: SocketAddr,
     random: Random,
+    sizes: Sizes,
     /// For messages: how to repeat it.
     origin: String,
     content: Bytes,
@@ -104,18 +122,19 @@ struct Push {
     /// Bytes that a 202 acknowledged.
     acknowledged: usize,
     /// How often a request brought no answer, or one of 5xx.
-    failures: u32,
+    pub(crate) failures: u32,
 }
 
 impl Push {
-    fn new(balancer: SocketAddr, mut random: Random, origin: String) -> Self {
-        let length = 2 + random.below(1 << 20);
+    pub(crate) fn new(balancer: SocketAddr, mut random: Random, sizes: Sizes, origin: String) -> Self {
+        let length = 2 + random.below(sizes.content_max);
         let mut content = Vec::new();
         write_random(&mut content, random.next(), length);
         let digest = digest::of(&content);
         Self {
             balancer,
             random,
+            sizes,
             origin,
             content: content.into(),
             digest,
@@ -125,7 +144,7 @@ impl Push {
         }
     }
 
-    async fn run(&mut self) {
+    pub(crate) async fn run(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         let opened = self.insist(deadline, |_| empty(Method::POST, &format!("/v2/{REPOSITORY}/blobs/uploads/"))).await;
         assert_eq!(opened.status(), StatusCode::ACCEPTED, "{}: {opened:?}", self.origin);
@@ -136,10 +155,7 @@ impl Push {
         }
         let digest = self.digest.clone();
         let done = self
-            .insist(deadline, |push| {
-                let sign = if push.location.contains('?') { '&' } else { '?' };
-                empty(Method::PUT, &format!("{}{sign}digest={digest}", push.location))
-            })
+            .insist(deadline, |push| empty(Method::PUT, &with_query(&push.location, &format!("digest={digest}"))))
             .await;
         assert_eq!(done.status(), StatusCode::CREATED, "{}: {done:?}", self.origin);
         let said = done.headers().get("docker-content-digest").and_then(|value| value.to_str().ok());
@@ -149,7 +165,7 @@ impl Push {
     /// Sends the next bytes; after a failure or a refusal, asks how far the upload is.
     async fn send_chunk(&mut self, deadline: Instant) {
         let start = self.acknowledged;
-        let length = 2 + usize::try_from(self.random.below(CHUNK_MAX)).unwrap();
+        let length = 2 + usize::try_from(self.random.below(self.sizes.chunk_max)).unwrap();
         let end = self.content.len().min(start + length);
         let request = self.chunk(start..end);
         match send(self.balancer, request).await {
@@ -195,11 +211,7 @@ impl Push {
     }
 
     fn follow(&mut self, headers: &HeaderMap) {
-        let location = headers.get(header::LOCATION).unwrap_or_else(|| panic!("{}: no Location", self.origin));
-        let location = location.to_str().unwrap();
-        // Absolute when the registry says its own name; the balancer is the way in all the same.
-        let path = location.strip_prefix("http://").map_or(location, |rest| &rest[rest.find('/').unwrap()..]);
-        path.clone_into(&mut self.location);
+        self.location = location(headers).unwrap_or_else(|| panic!("{}: no Location", self.origin));
     }
 
     /// A PATCH whose body comes in pieces over some milliseconds, so that death meets it half-way; with a length or
@@ -221,37 +233,5 @@ impl Push {
             request = request.header(header::CONTENT_LENGTH, range.len());
         }
         request.body(BodyExt::boxed(StreamBody::new(body))).unwrap()
-    }
-}
-
-/// How many bytes `Range: 0-LAST` says are there; `0-0` stands for none at all, and one byte cannot be told from it.
-fn committed(headers: &HeaderMap) -> usize {
-    let range = headers.get(header::RANGE).unwrap().to_str().unwrap();
-    let last: usize = range.strip_prefix("0-").unwrap().parse().unwrap();
-    if last == 0 { 0 } else { last + 1 }
-}
-
-type Body = http_body_util::combinators::BoxBody<Bytes, std::convert::Infallible>;
-type Failure = Box<dyn std::error::Error + Send + Sync>;
-
-fn empty(method: Method, target: &str) -> Request<Body> {
-    let body = BodyExt::boxed(http_body_util::Empty::new());
-    Request::builder().method(method).uri(target).body(body).unwrap()
-}
-
-/// One request on a connection of its own.
-async fn send(address: SocketAddr, mut request: Request<Body>) -> Result<Response<Bytes>, Failure> {
-    request.headers_mut().insert(header::HOST, address.to_string().parse()?);
-    let stream = TcpStream::connect(address).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let exchange = async {
-        let reply = sender.send_request(request).await?;
-        let (head, body) = reply.into_parts();
-        Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
-    };
-    // The connection is driven here; it goes with the exchange.
-    tokio::select! {
-        outcome = exchange => outcome,
-        ended = connection => Err(ended.map_or_else(Failure::from, |()| Failure::from("connection ended"))),
     }
 }

@@ -1,6 +1,6 @@
 //! The suite that every backend passes. A test is run on each of [`backends`] and names the one that broke it.
 
-use std::{collections::BTreeSet, ops::Range, sync::Arc};
+use std::{collections::BTreeSet, net::SocketAddr, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, future::join_all};
@@ -13,28 +13,51 @@ use pierhead::{
 };
 use tempfile::TempDir;
 
-/// Of the parts below: small enough for tests, and exact where a backend wants them equal.
+use crate::support::s3::{client::Bucket, seaweed};
+
+/// Of the parts below, in bytes, where the backend does not mind: small enough for tests.
 const PART: u64 = 16;
 
 pub(super) struct Backend {
     pub(super) name: &'static str,
     pub(super) store: Arc<dyn Store>,
-    _root: Option<TempDir>,
+    /// Of parts that are not the last, in bytes.
+    part: u64,
+    _place: Place,
+}
+
+/// What a backend's content lies in; it goes with this.
+enum Place {
+    Nowhere,
+    Directory { _root: TempDir },
+    Bucket { _bucket: Bucket },
 }
 
 fn memory(name: &'static str, parts: Parts) -> Backend {
     let limits = Limits { parts, parts_max: 10_000 };
-    Backend { name, store: Arc::new(Memory::new(limits, Arc::new(SystemClock))), _root: None }
+    let store = Arc::new(Memory::new(limits, Arc::new(SystemClock)));
+    Backend { name, store, part: PART, _place: Place::Nowhere }
 }
 
-fn backends() -> Vec<Backend> {
+async fn backends() -> Vec<Backend> {
     let root = tempfile::tempdir().unwrap();
     let filesystem = Arc::new(Filesystem::open(root.path()).unwrap());
-    vec![
+    let mut backends = vec![
         memory("memory", Parts::Appended),
         memory("memory, equal parts", Parts::Equal { size: PART }),
-        Backend { name: "filesystem", store: filesystem, _root: Some(root) },
-    ]
+        Backend { name: "filesystem", store: filesystem, part: PART, _place: Place::Directory { _root: root } },
+    ];
+    backends.extend(seaweed().await);
+    backends
+}
+
+/// A bucket of `SeaweedFS`, with the smallest parts that S3 allows.
+async fn seaweed() -> Option<Backend> {
+    const PART_MIN: u64 = 5 << 20;
+    let seaweed = seaweed::shared()?;
+    let bucket = seaweed.bucket();
+    let store = s3_store(seaweed.address, &bucket.name, PART_MIN).await?;
+    Some(Backend { name: "s3", store, part: PART_MIN, _place: Place::Bucket { _bucket: bucket } })
 }
 
 pub(super) fn key(text: &str) -> Key {
@@ -51,13 +74,28 @@ pub(super) async fn read(store: &dyn Store, at: &str, range: Option<Range<u64>>)
     Ok(String::from_utf8(chunks.concat()).unwrap())
 }
 
-async fn part(store: &dyn Store, upload: &Multipart, number: u32, content: &str) -> Part {
-    let slot = Slot { number, offset: u64::from(number - 1) * PART };
-    store.put_part(upload, slot, vec![Bytes::from(content.to_owned())]).await.unwrap()
+/// A store over a bucket at this endpoint, opened with [`ACCESS_KEY`](crate::support::s3::ACCESS_KEY) and the rest of
+/// what stands there; `None` as long as there is no such backend.
+async fn s3_store(_endpoint: SocketAddr, _bucket: &str, _part: u64) -> Option<Arc<dyn Store>> {
+    None
 }
 
-fn full(letter: char) -> String {
-    letter.to_string().repeat(16)
+impl Backend {
+    async fn part(&self, upload: &Multipart, number: u32, content: &str) -> Part {
+        let slot = Slot { number, offset: u64::from(number - 1) * self.part };
+        self.store.put_part(upload, slot, vec![Bytes::from(content.to_owned())]).await.unwrap()
+    }
+
+    /// The content of a part that is not the last.
+    fn full(&self, letter: char) -> String {
+        letter.to_string().repeat(usize::try_from(self.part).unwrap())
+    }
+}
+
+/// Compares what may be too long to be shown.
+fn assert_content(found: Result<String, Kind>, expected: &str, context: &str) {
+    let found = found.unwrap_or_else(|kind| panic!("{context}: {kind:?}"));
+    assert!(found == expected, "{context}: {:.40}… of {} bytes", found, found.len());
 }
 
 fn listing(prefix: &str, depth: Depth, after: Option<&str>, limit: usize) -> Listing {
@@ -83,7 +121,7 @@ async fn names(store: &dyn Store, prefix: &str, depth: Depth, limit: usize) -> V
 
 #[tokio::test]
 async fn objects_are_read_as_written() {
-    for Backend { name, store, .. } in backends() {
+    for Backend { name, store, .. } in backends().await {
         let content = vec![Bytes::from("01"), Bytes::new(), Bytes::from("234"), Bytes::from("56789")];
         store.put(&key("a/b"), content, Precondition::Always).await.unwrap();
         for (range, expected) in [
@@ -113,7 +151,7 @@ async fn objects_are_read_as_written() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_of_many_creators_wins() {
-    for Backend { name, store, .. } in backends() {
+    for Backend { name, store, .. } in backends().await {
         let attempts = (0..32).map(|n| {
             let store = Arc::clone(&store);
             tokio::spawn(async move {
@@ -132,7 +170,7 @@ async fn one_of_many_creators_wins() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn racing_writers_leave_one_whole_object() {
-    for Backend { name, store, .. } in backends() {
+    for Backend { name, store, .. } in backends().await {
         let attempts = ('a'..='z').map(|letter| {
             let store = Arc::clone(&store);
             let content = letter.to_string().repeat(10_000);
@@ -148,7 +186,7 @@ async fn racing_writers_leave_one_whole_object() {
 /// A delete empties a directory that a put is about to use: neither may fail.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deletes_do_not_hinder_puts_nearby() {
-    for Backend { name, store, .. } in backends() {
+    for Backend { name, store, .. } in backends().await {
         let tasks = (0..8).map(|n| {
             let store = Arc::clone(&store);
             tokio::spawn(async move {
@@ -169,7 +207,7 @@ async fn deletes_do_not_hinder_puts_nearby() {
 
 #[tokio::test]
 async fn deleting_what_is_missing_is_success() {
-    for Backend { name, store, .. } in backends() {
+    for Backend { name, store, .. } in backends().await {
         put(&*store, "a/b/c", "1").await;
         put(&*store, "a/d", "2").await;
         store.delete(&[key("a/none"), key("a/b/c"), key("z/y/x"), key("a/b/c")]).await.unwrap();
@@ -181,7 +219,7 @@ async fn deleting_what_is_missing_is_success() {
 
 #[tokio::test]
 async fn listings_are_ordered_and_paged() {
-    for Backend { name, store, .. } in backends() {
+    for Backend { name, store, .. } in backends().await {
         for at in ["1", "1-rc", "1.0", "a/b", "a/c/d", "a-b", "a.b", "a0", "b/x"] {
             put(&*store, &format!("t/{at}"), at).await;
         }
@@ -220,7 +258,7 @@ async fn listings_are_ordered_and_paged() {
 
 #[tokio::test]
 async fn pages_cover_many_names_once() {
-    for Backend { name, store, .. } in backends() {
+    for Backend { name, store, .. } in backends().await {
         let expected: Vec<String> = (0..5000).map(|n| format!("tag-{n:05}")).collect();
         let writes = expected.iter().map(|tag| {
             let (store, at) = (&store, key(&format!("many/{tag}")));
@@ -236,26 +274,27 @@ async fn pages_cover_many_names_once() {
 
 #[tokio::test]
 async fn parts_become_an_object_at_completion() {
-    for Backend { name, store, .. } in backends() {
+    for backend in backends().await {
+        let Backend { name, store, .. } = &backend;
         let upload = store.begin(&key("u/data")).await.unwrap();
-        let third = part(&*store, &upload, 3, "tail").await;
-        let first = part(&*store, &upload, 1, &full('a')).await;
-        part(&*store, &upload, 2, &full('x')).await;
-        let second = part(&*store, &upload, 2, &full('b')).await;
+        let third = backend.part(&upload, 3, "tail").await;
+        let first = backend.part(&upload, 1, &backend.full('a')).await;
+        backend.part(&upload, 2, &backend.full('x')).await;
+        let second = backend.part(&upload, 2, &backend.full('b')).await;
         store.flush(&upload).await.unwrap();
-        assert_eq!(read(&*store, "u/data", None).await, Err(Kind::NotFound), "{name}: invisible before");
-        assert!(names(&*store, "u", Depth::All, 10).await.is_empty(), "{name}: unlisted before");
+        assert_eq!(read(&**store, "u/data", None).await, Err(Kind::NotFound), "{name}: invisible before");
+        assert!(names(&**store, "u", Depth::All, 10).await.is_empty(), "{name}: unlisted before");
         let pending = store.pending(&key("u")).await.unwrap();
         assert_eq!(pending.iter().map(|pending| &pending.upload).collect::<Vec<_>>(), [&upload], "{name}");
         assert!(store.pending(&key("other")).await.unwrap().is_empty(), "{name}");
 
         let parts = [first, second, third];
         store.complete(&upload, &parts, Writers::Sole).await.unwrap();
-        let expected = format!("{}{}tail", full('a'), full('b'));
-        assert_eq!(read(&*store, "u/data", None).await, Ok(expected), "{name}");
+        let expected = format!("{}{}tail", backend.full('a'), backend.full('b'));
+        assert_content(read(&**store, "u/data", None).await, &expected, name);
         store.complete(&upload, &parts, Writers::Sole).await.expect("a lost answer makes the caller ask again");
         assert!(store.pending(&key("u")).await.unwrap().is_empty(), "{name}");
-        let slot = Slot { number: 4, offset: 36 };
+        let slot = Slot { number: 4, offset: 2 * backend.part + 4 };
         let late = store.put_part(&upload, slot, vec![Bytes::from("late")]).await;
         assert_eq!(late.unwrap_err().kind, Kind::UploadGone, "{name}");
         assert_eq!(store.flush(&upload).await.unwrap_err().kind, Kind::UploadGone, "{name}");
@@ -264,17 +303,18 @@ async fn parts_become_an_object_at_completion() {
 
 #[tokio::test]
 async fn an_upload_that_is_gone_is_told_from_one_that_was_completed() {
-    for Backend { name, store, .. } in backends() {
+    for backend in backends().await {
+        let Backend { name, store, .. } = &backend;
         let upload = store.begin(&key("u/data")).await.unwrap();
-        let parts = [part(&*store, &upload, 1, "content").await];
+        let parts = [backend.part(&upload, 1, "content").await];
         store.abort(&upload).await.unwrap();
         store.abort(&upload).await.expect("dropped twice");
         let gone = store.complete(&upload, &parts, Writers::MayLinger).await;
         assert_eq!(gone.unwrap_err().kind, Kind::UploadGone, "{name}");
-        put(&*store, "u/data", "replaced by another").await;
+        put(&**store, "u/data", "replaced by another").await;
         let gone = store.complete(&upload, &parts, Writers::Sole).await;
         assert_eq!(gone.unwrap_err().kind, Kind::UploadGone, "{name}: of another size");
-        put(&*store, "u/data", "CONTENT").await;
+        put(&**store, "u/data", "CONTENT").await;
         store.complete(&upload, &parts, Writers::Sole).await.expect("of that size");
         let stranger = Multipart { key: key("u/data"), id: "../../etc/passwd".to_owned() };
         assert_eq!(store.flush(&stranger).await.unwrap_err().kind, Kind::UploadGone, "{name}");
@@ -284,49 +324,57 @@ async fn an_upload_that_is_gone_is_told_from_one_that_was_completed() {
 
 #[tokio::test]
 async fn completion_replaces_what_stands() {
-    for Backend { name, store, .. } in backends() {
-        put(&*store, "u/data", "old").await;
+    for backend in backends().await {
+        let Backend { name, store, .. } = &backend;
+        put(&**store, "u/data", "old").await;
         let upload = store.begin(&key("u/data")).await.unwrap();
-        let parts = [part(&*store, &upload, 1, "new content").await];
+        let parts = [backend.part(&upload, 1, "new content").await];
         store.complete(&upload, &parts, Writers::Sole).await.unwrap();
-        assert_eq!(read(&*store, "u/data", None).await.as_deref(), Ok("new content"), "{name}");
+        assert_eq!(read(&**store, "u/data", None).await.as_deref(), Ok("new content"), "{name}");
     }
 }
 
 #[tokio::test]
 async fn a_lingering_writer_cannot_touch_the_object() {
-    for Backend { name, store, .. } in backends() {
+    for backend in backends().await {
+        let Backend { name, store, .. } = &backend;
         for (at, writers) in [("u/linger", Writers::MayLinger), ("u/sole", Writers::Sole)] {
             let upload = store.begin(&key(at)).await.unwrap();
-            let parts = [part(&*store, &upload, 1, &full('a')).await, part(&*store, &upload, 2, &full('b')).await];
-            part(&*store, &upload, 3, "behind what is named").await;
+            let parts = [
+                backend.part(&upload, 1, &backend.full('a')).await,
+                backend.part(&upload, 2, &backend.full('b')).await,
+            ];
+            backend.part(&upload, 3, "behind what is named").await;
             store.complete(&upload, &parts, writers).await.unwrap();
-            let slot = Slot { number: 3, offset: 32 };
+            let slot = Slot { number: 3, offset: 2 * backend.part };
             let late = store.put_part(&upload, slot, vec![Bytes::from("later still")]).await;
             assert!(late.is_err(), "{name}");
-            assert_eq!(read(&*store, at, None).await, Ok(full('a') + &full('b')), "{name}: {writers:?}");
+            let expected = backend.full('a') + &backend.full('b');
+            assert_content(read(&**store, at, None).await, &expected, &format!("{name}: {writers:?}"));
         }
     }
 }
 
 #[tokio::test]
 async fn parts_are_refused_that_make_no_object() {
-    for Backend { name, store, .. } in backends() {
+    for backend in backends().await {
+        let Backend { name, store, .. } = &backend;
         let upload = store.begin(&key("u/data")).await.unwrap();
-        let first = part(&*store, &upload, 1, &full('a')).await;
-        let missing = Part { number: 2, length: PART, ..first.clone() };
+        let first = backend.part(&upload, 1, &backend.full('a')).await;
+        let missing = Part { number: 2, length: backend.part, ..first.clone() };
         let result = store.complete(&upload, &[first, missing], Writers::Sole).await;
         assert_eq!(result.unwrap_err().kind, Kind::Corrupt, "{name}");
-        assert_eq!(read(&*store, "u/data", None).await, Err(Kind::NotFound), "{name}");
+        assert_eq!(read(&**store, "u/data", None).await, Err(Kind::NotFound), "{name}");
     }
 }
 
 #[tokio::test]
 async fn equal_parts_are_enforced() {
-    let store = memory("memory", Parts::Equal { size: PART }).store;
+    let backend = memory("memory", Parts::Equal { size: PART });
+    let store = &backend.store;
     let upload = store.begin(&key("u/data")).await.unwrap();
-    let short = part(&*store, &upload, 1, "short").await;
-    let second = part(&*store, &upload, 2, &full('b')).await;
+    let short = backend.part(&upload, 1, "short").await;
+    let second = backend.part(&upload, 2, &backend.full('b')).await;
     for (parts, legal) in [
         (vec![short.clone(), second.clone()], false),
         (vec![second.clone(), short.clone()], false),
@@ -341,22 +389,23 @@ async fn equal_parts_are_enforced() {
 
 #[tokio::test]
 async fn appended_parts_may_be_named_as_one() {
-    for Backend { name, store, .. } in backends() {
+    for backend in backends().await {
+        let Backend { name, store, .. } = &backend;
         if store.limits().parts != Parts::Appended {
             continue;
         }
         let upload = store.begin(&key("u/data")).await.unwrap();
-        part(&*store, &upload, 1, &full('a')).await;
-        part(&*store, &upload, 2, &full('b')).await;
-        let one = Part { number: 1, tag: String::new(), length: 2 * PART };
+        backend.part(&upload, 1, &backend.full('a')).await;
+        backend.part(&upload, 2, &backend.full('b')).await;
+        let one = Part { number: 1, tag: String::new(), length: 2 * backend.part };
         store.complete(&upload, &[one], Writers::Sole).await.unwrap();
-        assert_eq!(read(&*store, "u/data", None).await, Ok(full('a') + &full('b')), "{name}");
+        assert_content(read(&**store, "u/data", None).await, &(backend.full('a') + &backend.full('b')), name);
     }
 }
 
 #[tokio::test]
 async fn promotion_joins_whole_objects() {
-    for Backend { name, store, .. } in backends() {
+    for Backend { name, store, .. } in backends().await {
         for (at, content) in [("s/1", "one "), ("s/2", "two "), ("s/3", "three")] {
             put(&*store, at, content).await;
         }
@@ -381,7 +430,7 @@ async fn promotion_joins_whole_objects() {
 
 #[tokio::test]
 async fn a_stream_may_be_dropped_half_way() {
-    for Backend { name, store, .. } in backends() {
+    for Backend { name, store, .. } in backends().await {
         let content: Vec<Bytes> = (0..4_u8).map(|n| Bytes::from(vec![n; 1 << 20])).collect();
         store.put(&key("big"), content.clone(), Precondition::Always).await.unwrap();
         for _ in 0..3 {

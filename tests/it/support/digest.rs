@@ -27,9 +27,14 @@ pub(crate) fn hex(digest: &str) -> &str {
     digest.strip_prefix("sha256:").unwrap_or_else(|| panic!("not a sha256 digest: {digest}"))
 }
 
-fn text(hash: &[u8]) -> String {
-    hash.iter().fold(String::from("sha256:"), |mut text, byte| {
+/// Two lower-case digits for each byte.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").unwrap();
         text
     })
+}
+
+pub(crate) fn text(hash: &[u8]) -> String {
+    format!("sha256:{}", hexadecimal(hash))
 }

@@ -1,7 +1,10 @@
 //! A registry process: which program it is, is a value, and both programs read the same file.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsStr,
+    fmt::Write as _,
+    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
@@ -13,6 +16,7 @@ use crate::support::{
     certificate::{Certificate, write_private},
     command::{command, run},
     process::{Process, Usage, free_address},
+    s3::{ACCESS_KEY, REGION, SECRET_KEY},
     tokens::{DEVELOPER, GUEST, ISSUER, SERVICE, TokenServer},
     tools,
 };
@@ -67,7 +71,50 @@ pub(crate) enum Transport {
     Tls,
 }
 
-/// A running registry over a directory.
+/// Where a registry keeps its content, and how: what stands below `storage` in its configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Storage(String);
+
+/// How content of an object store comes to clients.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Delivery {
+    /// They are sent to the store.
+    Redirect,
+    /// The registry passes it on.
+    Forward,
+}
+
+impl Storage {
+    pub(crate) fn directory(root: &Path) -> Self {
+        Self(format!("  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\n", root.display()))
+    }
+
+    /// A bucket behind a port of this machine: the store's own, a proxy's or a sink's.
+    ///
+    /// It is named `localhost`: a client that is redirected there sees another host, and keeps its token to itself.
+    pub(crate) fn s3(port: u16, bucket: &str, delivery: Delivery) -> Self {
+        let storage = format!(
+            "  s3:\n    accesskey: {ACCESS_KEY}\n    secretkey: {SECRET_KEY}\n    region: {REGION}\n    \
+             regionendpoint: http://localhost:{port}\n    bucket: {bucket}\n    forcepathstyle: true\n    \
+             secure: false\n    v4auth: true\n",
+        );
+        let storage = Self(storage).with("delete:\n  enabled: true");
+        storage.with(&format!("redirect:\n  disable: {}", delivery == Delivery::Forward))
+    }
+
+    /// Adds a parameter of the S3 driver.
+    pub(crate) fn parameter(self, name: &str, value: &str) -> Self {
+        Self(self.0.replacen("  s3:\n", &format!("  s3:\n    {name}: {value}\n"), 1))
+    }
+
+    /// Adds a section beside the driver's.
+    pub(crate) fn with(mut self, section: &str) -> Self {
+        section.lines().for_each(|line| writeln!(self.0, "  {line}").unwrap());
+        self
+    }
+}
+
+/// A running registry over a directory or a bucket.
 #[derive(Debug)]
 pub(crate) struct Registry {
     pub address: SocketAddr,
@@ -81,6 +128,17 @@ pub(crate) struct Registry {
 impl Registry {
     /// Starts `program` over the storage in `root`; its own files go to `directory`, which is made.
     pub(crate) fn start(program: &Program, directory: &Path, root: &Path, transport: Transport, auth: Auth) -> Self {
+        Self::start_on(program, directory, &Storage::directory(root), transport, auth)
+    }
+
+    /// The same over any storage.
+    pub(crate) fn start_on(
+        program: &Program,
+        directory: &Path,
+        storage: &Storage,
+        transport: Transport,
+        auth: Auth,
+    ) -> Self {
         fs::create_dir_all(directory).unwrap();
         let certificate = Certificate::create(directory);
         let address = free_address();
@@ -95,9 +153,9 @@ impl Registry {
         let config = format!(
             "version: 0.1\n\
              log:\n  level: info\n  accesslog:\n    disabled: true\n\
-             storage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\n\
+             storage:\n{}\
              http:\n  addr: {address}\n  secret: {HTTP_SECRET}\n{http}{}",
-            root.display(),
+            storage.0,
             auth_section(auth, directory, &certificate),
         );
         write_private(&directory.join("config.yml"), &config);
@@ -141,8 +199,9 @@ impl Drop for Registry {
 pub(crate) fn spawn(program: &Program, directory: &Path, address: SocketAddr) -> Process {
     let mut command = Command::new(&program.path);
     command.arg("serve").arg(directory.join("config.yml")).current_dir(directory);
-    // A REGISTRY_* variable of the developer's shell would change the configuration.
-    for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("REGISTRY_")) {
+    // Such a variable of the developer's shell would change the configuration, or who the server is to a store.
+    let changes = |name: &OsStr| ["REGISTRY_", "AWS_"].iter().any(|start| name.to_string_lossy().starts_with(start));
+    for (name, _) in env::vars_os().filter(|(name, _)| changes(name)) {
         command.env_remove(name);
     }
     let mut process = Process::start(&mut command, &directory.join("log"));
