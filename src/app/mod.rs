@@ -33,6 +33,7 @@ use crate::{
 
 mod bucket;
 mod checks;
+pub mod doctor;
 mod identity;
 mod observe;
 mod policy;

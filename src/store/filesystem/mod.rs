@@ -39,6 +39,7 @@ use crate::store::{
     key::Key,
 };
 
+pub mod doctor;
 mod draft;
 mod failure;
 mod list;

@@ -14,17 +14,17 @@ use crate::store::{
 pub(super) const BODY_MAX: usize = 64 << 10;
 
 /// Longest text of the store's that is kept, in bytes.
-const TEXT_MAX: usize = 300;
+const TEXT_MAX: usize = 600;
 
 /// One request that came to nothing.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Failure {
     pub method: Method,
     pub trouble: Trouble,
 }
 
 /// What happened.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Trouble {
     /// The store answered with an error.
     Answer(Answer),
