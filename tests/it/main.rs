@@ -10,6 +10,7 @@ mod config;
 mod conformance;
 mod debug;
 mod delete;
+mod doctor;
 mod dropin;
 mod dropin_layout;
 mod faults;

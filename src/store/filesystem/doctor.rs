@@ -170,9 +170,8 @@ fn look(root: &Path, plan: &Plan) -> Result<Found, String> {
         Ok(meta) if meta.is_dir() => {}
         Ok(_) => return Err(format!("{} is no directory", root.display())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let above =
-                root.ancestors().skip(1).map(|above| if above.as_os_str().is_empty() { Path::new(".") } else { above });
-            let above = above.into_iter().find(|above| above.exists()).unwrap_or(Path::new("/"));
+            // The last ancestor of a relative path is empty, which means the directory that we are in.
+            let above = root.ancestors().skip(1).find(|above| above.exists()).unwrap_or_else(|| Path::new("."));
             return may(above, Access::WRITE_OK | Access::EXEC_OK).map(|()| Found::Missing(above.to_owned()));
         }
         Err(error) => return Err(format!("{}: {error}", root.display())),

@@ -72,14 +72,16 @@ pub(super) fn is_refusal(answer: &Answer) -> bool {
 pub(super) fn advise(step: Step, failure: &Failure, place: &Place, seen: &Seen) -> Advice {
     match &failure.trouble {
         Trouble::Answer(answer) => answered(step, answer, place, seen),
+        Trouble::Stalled(patience) if patience.is_zero() => {
+            Advice { verdict: Verdict::Untried, ..Advice::failure("no time is left: earlier steps took too long") }
+        }
         Trouble::Stalled(patience) => Advice::failure(format!("no answer within {} s", patience.as_secs())),
         Trouble::Credentials(what) => Advice::failure(format!("nothing to sign with: {what}")),
-        Trouble::Transport(what) => Advice::failure(what.clone()),
         Trouble::Nonsense(what) if step == Step::Bucket => Advice::failure(format!(
             "the answer is none of S3's ({what}): is regionendpoint the address of the S3 API, and not of a console or \
              a proxy before it?"
         )),
-        Trouble::Nonsense(what) => Advice::failure(what.clone()),
+        Trouble::Transport(what) | Trouble::Nonsense(what) => Advice::failure(what.clone()),
     }
 }
 

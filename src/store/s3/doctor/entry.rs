@@ -102,7 +102,9 @@ impl Examination<'_> {
             }
         };
         let listed: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
-        self.record.note(Step::Name.name(), Verdict::Fine, format!("{} is {}", host.name, listed.join(", ")));
+        if listed != [host.name.as_str()] {
+            self.record.note(Step::Name.name(), Verdict::Fine, format!("{} is {}", host.name, listed.join(", ")));
+        }
         match host.connect(&addresses).await {
             Ok((address, stream)) => {
                 self.record.note(Step::Connection.name(), Verdict::Fine, format!("{address} accepts"));
@@ -134,9 +136,8 @@ impl Examination<'_> {
         }
         match greeting {
             Ok(greeting) => {
-                let server = greeting.server.as_ref().map_or(String::new(), |server| format!(" from {server}"));
-                let sentence = format!("{}{server} to a request without credentials", greeting.status);
-                self.record.note(Step::Answer.name(), Verdict::Fine, sentence);
+                let (verdict, sentence) = welcome(&greeting, &self.settings.credentials);
+                self.record.note(Step::Answer.name(), verdict, sentence);
                 self.clocks(&greeting);
                 self.seen.region = greeting.region;
                 true
@@ -206,6 +207,16 @@ impl Examination<'_> {
         let prefix = format!("{}/", store.bucket.full(&self.plan.scratch));
         self.timed(look(&store, &prefix)).await.ok().map(|()| remedy)
     }
+}
+
+/// What an answer to somebody unknown comes to.
+fn welcome(greeting: &Greeting, credentials: &Credentials) -> (Verdict, String) {
+    let public = (200..300).contains(&greeting.status) && !matches!(credentials, Credentials::Anonymous);
+    if public {
+        let sentence = "the bucket answers whoever does not even say who they are: is it meant to be public?";
+        return (Verdict::Warning, sentence.to_owned());
+    }
+    (Verdict::Fine, format!("{} speaks HTTP", greeting.server.as_deref().unwrap_or("the server")))
 }
 
 /// One name of what lies below a prefix, from an answer that is about this bucket.

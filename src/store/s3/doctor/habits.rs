@@ -73,7 +73,7 @@ impl Examination<'_> {
         match self.timed(work).await {
             // Whoever may not list them has heard so already.
             Err(failure) if failure.answer().is_some() => {
-                self.skip(Step::Abandoned, "uploads in parts cannot be listed")
+                self.skip(Step::Abandoned, "uploads in parts cannot be listed");
             }
             tried => drop(self.judge(Step::Abandoned, tried)),
         }

@@ -44,12 +44,12 @@ mod parts;
 mod policy;
 mod setting;
 mod step;
+mod tidying;
 mod way;
 
-/// For one step, for all of them, and for removing what they wrote.
+/// For one step, and for all of them; removing what they wrote comes on top.
 const STEP_MAX: Duration = Duration::from_secs(15);
 const WHOLE_MAX: Duration = Duration::from_secs(100);
-const CLEAN_UP_MAX: Duration = Duration::from_secs(15);
 
 /// Shorter than a registry's: who waits here is a person. One failure of the store's own is forgiven.
 const PATIENCE: Patience = Patience {
@@ -132,7 +132,7 @@ pub async fn examine(
     };
     if examination.enter().await {
         examination.go_through().await;
-        examination.clean_up().await;
+        examination.tidy().await;
     } else {
         examination.record.note("the rest", Verdict::Untried, "comes when this is in order");
     }
@@ -165,8 +165,10 @@ impl Examination<'_> {
 
     async fn timed<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         let most = STEP_MAX.min(WHOLE_MAX.saturating_sub(self.begun.elapsed()));
-        let late = || Failure { method: http::Method::GET, trouble: Trouble::Stalled(most) };
-        timeout(most, work).await.unwrap_or_else(|_| Err(late()))
+        match timeout(most, work).await {
+            Ok(result) => result,
+            Err(_) => Err(Failure { method: http::Method::GET, trouble: Trouble::Stalled(most) }),
+        }
     }
 
     fn judge(&mut self, step: Step, tried: Tried) -> Access {
@@ -233,5 +235,9 @@ fn nonsense(what: impl fmt::Display) -> Failure {
 /// An error with its causes.
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+    causes.fold(error.to_string(), |text, cause| match cause.to_string() {
+        // Some errors tell their causes themselves.
+        told if text.ends_with(&told) => text,
+        cause => format!("{text}: {cause}"),
+    })
 }

@@ -6,12 +6,10 @@ use bytes::Bytes;
 
 use crate::store::{
     Multipart, Part, Slot, Store as _, Writers,
-    doctor::Verdict,
-    key::Key,
     s3::{
         S3,
         doctor::{
-            CLEAN_UP_MAX, Examination, Said,
+            Examination, Said,
             advice::Access,
             failed,
             objects::{content, content_len},
@@ -93,56 +91,28 @@ impl Examination<'_> {
 
     /// What the purge of abandoned uploads does.
     async fn give_up(&mut self) {
-        let Ok(upload) = self.begin(GIVEN_UP).await else {
-            self.skip(Step::Uploads, NOT_BEGUN);
-            return self.skip(Step::Abort, NOT_BEGUN);
-        };
+        let upload = self.begin(GIVEN_UP).await.ok();
         let (store, scratch) = (Arc::clone(&self.store), self.plan.scratch.clone());
         let work = async {
             let pending = store.pending(&scratch).await.map_err(|error| failed(&error))?;
-            if pending.iter().any(|pending| pending.upload == upload) {
-                return Ok(Said::fine("an unfinished upload is found"));
-            }
-            Ok(Said::warning(
-                "an unfinished upload is not found: what is abandoned stays, unless the bucket has a lifecycle rule \
-                 AbortIncompleteMultipartUpload",
-            ))
+            let is_found = |upload: &Multipart| pending.iter().any(|pending| pending.upload == *upload);
+            Ok(match &upload {
+                None => Said::fine("unfinished uploads can be listed"),
+                Some(upload) if is_found(upload) => Said::fine("an unfinished upload is found"),
+                Some(_) => Said::warning(
+                    "an unfinished upload is not found: what is abandoned stays, unless the bucket has a lifecycle rule \
+                     AbortIncompleteMultipartUpload",
+                ),
+            })
         };
         self.attempt(Step::Uploads, work).await;
+        let Some(upload) = upload else { return self.skip(Step::Abort, NOT_BEGUN) };
         let work = async { store.abort(&upload).await.map_err(|error| failed(&error)) };
         let aborted = self.timed(work).await;
         if aborted.is_ok() {
             self.left.uploads.retain(|left| *left != upload);
         }
         self.judge(Step::Abort, aborted.map(|()| Said::fine("an upload is given up")));
-    }
-
-    /// Takes away whatever the examination left; says what it could not.
-    pub(super) async fn clean_up(&mut self) {
-        let (store, scratch) = (Arc::clone(&self.store), self.plan.scratch.clone());
-        let deadline = tokio::time::Instant::now() + CLEAN_UP_MAX;
-        // Also those that a failed step did not tell the names of.
-        let known = tokio::time::timeout_at(deadline, store.pending(&scratch)).await;
-        let known = known.ok().and_then(Result::ok).unwrap_or_default().into_iter().map(|pending| pending.upload);
-        let mut stayed = Vec::new();
-        let mut uploads: Vec<_> = known.collect();
-        uploads
-            .extend(self.left.uploads.iter().filter(|upload| !uploads.contains(upload)).cloned().collect::<Vec<_>>());
-        for upload in uploads {
-            let aborted = tokio::time::timeout_at(deadline, store.abort(&upload)).await;
-            if !matches!(aborted, Ok(Ok(()))) {
-                stayed.push(format!("the unfinished upload of {}", store.bucket.full(&upload.key)));
-            }
-        }
-        for key in &self.left.keys {
-            if !matches!(tokio::time::timeout_at(deadline, gone(&store, key)).await, Ok(true)) {
-                stayed.push(store.bucket.full(key));
-            }
-        }
-        if !stayed.is_empty() {
-            let sentence = format!("could not be removed, and stays in the bucket: {}", stayed.join(", "));
-            self.record.note(Step::CleanUp.name(), Verdict::Warning, sentence);
-        }
     }
 }
 
@@ -152,8 +122,4 @@ async fn put_parts(store: &S3, upload: &Multipart) -> Result<Vec<Part>, Failure>
     let first = store.put_part(upload, slot(1, 0), vec![full]).await.map_err(|error| failed(&error))?;
     let rest = store.put_part(upload, slot(2, PART_LEN), content()).await.map_err(|error| failed(&error))?;
     Ok(vec![first, rest])
-}
-
-async fn gone(store: &S3, key: &Key) -> bool {
-    store.delete(std::slice::from_ref(key)).await.is_ok()
 }

@@ -9,7 +9,7 @@ use rustls::{CertificateError, ClientConfig, pki_types::ServerName};
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 use tokio::{
     net::{TcpStream, lookup_host},
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_rustls::TlsConnector;
 
@@ -62,11 +62,14 @@ impl Host {
     /// The first that accepts; else why the last does not.
     pub(super) async fn connect(&self, addresses: &[SocketAddr]) -> Result<(SocketAddr, TcpStream), String> {
         let mut refusal = "it has no address".to_owned();
+        // All of them together: a name can have many.
+        let deadline = Instant::now() + 2 * PATIENCE;
         for address in addresses {
-            match timeout(PATIENCE, TcpStream::connect(address)).await {
+            let until = deadline.min(Instant::now() + PATIENCE);
+            match timeout_at(until, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => return Ok((*address, stream)),
                 Ok(Err(error)) => refusal = format!("{address}: {error}"),
-                Err(_) => refusal = format!("{address}: no answer within {} s", PATIENCE.as_secs()),
+                Err(_) => refusal = format!("{address}: no answer in time"),
             }
         }
         Err(refusal)
@@ -136,7 +139,8 @@ pub(super) fn handshake(error: &io::Error, host: &str, bucket_in_host: bool) -> 
     let trust = "name a file with its authority in AWS_CA_BUNDLE (or SSL_CERT_FILE)";
     match inner(error) {
         Some(rustls::Error::InvalidCertificate(error)) => match error {
-            CertificateError::UnknownIssuer => format!(
+            // An authority of the same name and another key is unknown, too.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => format!(
                 "nobody who is trusted here vouches for the certificate of {host}: {trust}; skipverify: true would trust \
                  anybody"
             ),
@@ -206,7 +210,7 @@ mod tests {
         };
         let certificate = rustls::Error::InvalidCertificate;
         check(certificate(CertificateError::UnknownIssuer), false, "AWS_CA_BUNDLE");
-        check(certificate(CertificateError::UnknownIssuer), false, "skipverify: true");
+        check(certificate(CertificateError::BadSignature), false, "skipverify: true");
         check(certificate(CertificateError::NotValidForName), true, "forcepathstyle: true");
         check(certificate(CertificateError::NotValidForName), false, "regionendpoint");
         check(certificate(CertificateError::Expired), false, "renewed");

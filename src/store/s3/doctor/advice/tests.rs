@@ -208,6 +208,7 @@ fn what_is_no_answer_is_said_as_it_is() {
     let failure = |trouble| Failure { method: Method::GET, trouble };
     let none = Seen::default();
     check(Step::Get, &failure(Trouble::Stalled(Duration::from_secs(15))), &none, "no answer within 15 s", &[]);
+    check(Step::Get, &failure(Trouble::Stalled(Duration::ZERO)), &none, "no time is left", &[]);
     check(Step::Get, &failure(Trouble::Transport("reset".to_owned())), &none, "reset", &[]);
     check(Step::Get, &failure(Trouble::Nonsense("odd".to_owned())), &none, "odd", &[]);
     check(Step::Bucket, &failure(Trouble::Nonsense("odd".to_owned())), &none, "regionendpoint", &[]);
