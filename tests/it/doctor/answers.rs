@@ -19,7 +19,7 @@ use crate::{
 const DENIED: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>AccessDenied</Code>\
     <Message>Access Denied</Message><RequestId>0A1B</RequestId><HostId>x</HostId></Error>";
 
-pub(crate) fn once(operation: Operation, status: u16, body: &'static str) -> Rule {
+fn once(operation: Operation, status: u16, body: &'static str) -> Rule {
     Rule::new(&[operation], Turn::First(1), Fault::Said(status, body))
 }
 

@@ -29,7 +29,12 @@ use crate::{
         certificate::Certificate,
         command::command,
         process::free_address,
-        s3::{ACCESS_KEY, REGION, SECRET_KEY, client::Client, proxy::Proxy},
+        s3::{
+            ACCESS_KEY, REGION, SECRET_KEY,
+            client::Client,
+            operation::Operation,
+            proxy::{Fault, Proxy, Rule, Turn},
+        },
         tools,
     },
 };
@@ -69,11 +74,25 @@ fn the_name_has_no_address() {
 }
 
 #[test]
-fn the_profile_is_not_there() {
-    let mut configuration =
-        Configuration::of(1, "images").variable("AWS_PROFILE", "missing").variable("HOME", "/nowhere");
-    configuration.parameters.retain(|(name, _)| !name.ends_with("key"));
-    configuration.examine().says("FAIL", "credentials", "the profile missing").fails();
+fn there_are_no_credentials() {
+    let keyless = || {
+        let mut configuration = Configuration::of(1, "images").variable("HOME", "/nowhere");
+        configuration.parameters.retain(|(name, _)| !name.ends_with("key"));
+        configuration
+    };
+    let examined = keyless().variable("AWS_PROFILE", "missing").examine();
+    examined.says("FAIL", "credentials", "the profile missing").says("FAIL", "credentials", "AWS_PROFILE").fails();
+
+    let role = keyless().variable("AWS_WEB_IDENTITY_TOKEN_FILE", "/nowhere/token").variable("AWS_ROLE_ARN", "role");
+    let examined = role.examine();
+    examined.says("FAIL", "credentials", "/nowhere/token").says("FAIL", "credentials", "sts:AssumeRoleWithWebIdentity");
+
+    // A machine without a role: its service says 404 to whoever asks for keys.
+    let metadata = Proxy::start(free_address());
+    metadata.inject(Rule::new(&[], Turn::Each, Fault::Said(404, "")));
+    let address = format!("http://{}", metadata.address);
+    let examined = keyless().variable("AWS_EC2_METADATA_SERVICE_ENDPOINT", address).examine();
+    examined.says("FAIL", "credentials", "give the machine a role").fails();
 }
 
 #[test]
@@ -162,11 +181,8 @@ fn the_bucket_stands_in_the_wrong_place() {
     let in_host = named("false").examine_by(knowing_hosts(&bucket.name));
     in_host.passes().says("ok", "name", &format!("{}.s3.test is 127.0.0.1", bucket.name));
     // As of a store that looks for buckets in host names only.
-    proxy.inject(crate::doctor::answers::once(
-        crate::support::s3::operation::Operation::ListObjectsV2,
-        404,
-        "<Error><Code>NoSuchBucket</Code></Error>",
-    ));
+    let elsewhere = Fault::Said(404, "<Error><Code>NoSuchBucket</Code></Error>");
+    proxy.inject(Rule::new(&[Operation::ListObjectsV2], Turn::First(1), elsewhere));
     let in_path = named("true").examine_by(knowing_hosts(&bucket.name));
     in_path.says("FAIL", "bucket", "write forcepathstyle: false").fails();
     assert_clean(&bucket);

@@ -81,6 +81,9 @@ pub(super) fn advise(step: Step, failure: &Failure, place: &Place, seen: &Seen) 
             "the answer is none of S3's ({what}): is regionendpoint the address of the S3 API, and not of a console or \
              a proxy before it?"
         )),
+        Trouble::Transport(what) if step == Step::Answer => {
+            Advice::failure(format!("no answer in HTTP ({what}): is the port in regionendpoint the S3 API's?"))
+        }
         Trouble::Transport(what) | Trouble::Nonsense(what) => Advice::failure(what.clone()),
     }
 }

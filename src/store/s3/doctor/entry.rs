@@ -11,6 +11,7 @@ use crate::store::{
         doctor::{
             Examination, Said,
             advice::{Access, Advice, SKEW_MAX_SECS, advise, apart},
+            identity::{kind, remedy},
             nonsense,
             step::Step,
             way::{Greeting, Host, greet, handshake},
@@ -50,10 +51,9 @@ impl Examination<'_> {
                     Trouble::Credentials(what) => what.clone(),
                     trouble => trouble.to_string(),
                 };
-                let advice = Advice::failure(format!(
-                    "{kind}, but there are none: {why}; write accesskey and secretkey, or set AWS_ACCESS_KEY_ID and \
-                     AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run where a role is given"
-                ));
+                let why = why.trim_start_matches("Generic S3 error: ");
+                let remedy = remedy(&self.settings.credentials);
+                let advice = Advice::failure(format!("{kind}, but there are none ({why}): {remedy}"));
                 self.heed(Step::Credentials, advice);
                 false
             }
@@ -246,35 +246,5 @@ fn may_be_misaddressed(failure: &Failure) -> bool {
             code => code.is_empty() && matches!(answer.status, 301 | 400 | 403 | 404 | 405),
         },
         _ => false,
-    }
-}
-
-/// Where keys come from, without any of them.
-fn kind(credentials: &Credentials) -> String {
-    match credentials {
-        Credentials::Static { session_token: None, .. } => {
-            "keys as they are written (accesskey and secretkey, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
-                .to_owned()
-        }
-        Credentials::Static { .. } => "keys with a session token, which ends and is not renewed by anybody".to_owned(),
-        Credentials::WebIdentity { token_file, role, endpoint, .. } => {
-            format!("the role {role}, for the token in {} at {endpoint}", token_file.display())
-        }
-        Credentials::Profile(profile) => {
-            let files: Vec<_> = profile.files.iter().map(|file| file.display().to_string()).collect();
-            let named = format!("the profile {} of {}", profile.name, files.join(" and "));
-            match &profile.otherwise {
-                Some(otherwise) => format!("{named}, or where there is none {}", kind(otherwise)),
-                None => named,
-            }
-        }
-        Credentials::Container(container) => {
-            let host = container.uri.host().unwrap_or_default();
-            format!("the role that the container's agent at {host} gives")
-        }
-        Credentials::Instance { endpoint } => {
-            format!("the role that this machine's metadata service at {endpoint} gives")
-        }
-        Credentials::Anonymous => "none: requests are not signed".to_owned(),
     }
 }

@@ -39,6 +39,7 @@ use crate::{
 mod advice;
 mod entry;
 mod habits;
+mod identity;
 mod objects;
 mod parts;
 mod policy;

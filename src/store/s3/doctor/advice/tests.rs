@@ -210,6 +210,7 @@ fn what_is_no_answer_is_said_as_it_is() {
     check(Step::Get, &failure(Trouble::Stalled(Duration::from_secs(15))), &none, "no answer within 15 s", &[]);
     check(Step::Get, &failure(Trouble::Stalled(Duration::ZERO)), &none, "no time is left", &[]);
     check(Step::Get, &failure(Trouble::Transport("reset".to_owned())), &none, "reset", &[]);
+    check(Step::Answer, &failure(Trouble::Transport("reset".to_owned())), &none, "is the port in regionendpoint", &[]);
     check(Step::Get, &failure(Trouble::Nonsense("odd".to_owned())), &none, "odd", &[]);
     check(Step::Bucket, &failure(Trouble::Nonsense("odd".to_owned())), &none, "regionendpoint", &[]);
     check(Step::Get, &failure(Trouble::Credentials("none".to_owned())), &none, "none", &[]);
