@@ -72,7 +72,7 @@ pub(super) fn unasked(config: &Config, s3: &Configured, clock: &Arc<dyn Clock>) 
     S3::open(settings, Arc::clone(clock)).context("storage.s3")
 }
 
-fn settings(s3: &Configured, redirect: Option<Redirect>, downloads: &Downloads) -> Result<Settings> {
+pub(super) fn settings(s3: &Configured, redirect: Option<Redirect>, downloads: &Downloads) -> Result<Settings> {
     Ok(Settings {
         endpoint: s3.endpoint.uri.clone(),
         region: s3.endpoint.region.clone(),

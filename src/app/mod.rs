@@ -34,6 +34,7 @@ use crate::{
 mod bucket;
 mod checks;
 mod delivery;
+pub mod doctor;
 mod identity;
 mod networks;
 mod observe;

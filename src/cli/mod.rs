@@ -35,7 +35,7 @@ enum Command {
     /// Serve the registry
     Serve(Configuration),
     /// Validate a configuration and print what is in force, without secrets
-    Check(Configuration),
+    Check(check::Arguments),
     /// Remove content that nothing refers to (not in this version)
     GarbageCollect(garbage_collect::Arguments),
 }
@@ -54,7 +54,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let result = match arguments.command {
         Command::Serve(configuration) => configuration.located().and_then(|(path, env)| serve::run(&path, &env)),
-        Command::Check(configuration) => configuration.located().and_then(|(path, env)| check::run(&path, &env)),
+        Command::Check(arguments) => arguments.run(),
         Command::GarbageCollect(_) => Ok(garbage_collect::run()),
     };
     result.unwrap_or_else(|error| {

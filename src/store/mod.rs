@@ -14,6 +14,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use time::OffsetDateTime;
 
+pub mod doctor;
 pub mod error;
 pub mod faulty;
 pub mod filesystem;

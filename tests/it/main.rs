@@ -11,6 +11,7 @@ mod config;
 mod conformance;
 mod debug;
 mod delete;
+mod doctor;
 mod downloads;
 mod dropin;
 mod dropin_layout;

@@ -40,6 +40,7 @@ use crate::store::{
     key::Key,
 };
 
+pub mod doctor;
 mod draft;
 mod failure;
 mod list;

@@ -53,14 +53,14 @@ impl S3 {
         self.head(source).await.map(|meta| meta.size).map_err(|error| Error { operation: Operation::Promote, ..error })
     }
 
-    async fn copy_whole(&self, source: &Key, to: &Key) -> Result<()> {
+    pub(super) async fn copy_whole(&self, source: &Key, to: &Key) -> Result<()> {
         let mut request = self.copy_request(source, to, &[])?;
         request.headers_mut().extend(self.described.clone());
         self.transport.send(request).await.map_err(|failure| failure.into_error(Operation::Promote, to))?;
         Ok(())
     }
 
-    async fn copy_parts(&self, sources: &[Key], sizes: &[u64], to: &Key) -> Result<()> {
+    pub(super) async fn copy_parts(&self, sources: &[Key], sizes: &[u64], to: &Key) -> Result<()> {
         let id = self.create_for_copies(to).await?;
         let pieces = pieces(sizes, self.settings.transfer.part_size, self.settings.copying.part_size);
         let copies =

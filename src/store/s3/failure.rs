@@ -14,7 +14,7 @@ use crate::store::{
 pub(super) const BODY_MAX: usize = 64 << 10;
 
 /// Longest text of the store's that is kept, in bytes.
-const TEXT_MAX: usize = 300;
+const TEXT_MAX: usize = 600;
 
 /// One request that came to nothing.
 #[derive(Clone, Debug)]

@@ -46,6 +46,7 @@ use crate::{
 
 mod copy;
 mod credentials;
+pub mod doctor;
 mod download;
 mod endpoint;
 pub mod failure;

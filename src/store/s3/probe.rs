@@ -64,7 +64,7 @@ impl S3 {
 }
 
 /// Some stores say openly that they do not know a condition.
-fn is_unknown_to_the_store(error: &Error) -> bool {
+pub(super) fn is_unknown_to_the_store(error: &Error) -> bool {
     let source = error.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static));
     let answer = source.and_then(failure::find).and_then(Failure::answer);
     answer.is_some_and(|answer| answer.status == 501 || answer.code == "NotImplemented")

@@ -87,7 +87,7 @@ impl Signer {
         Some(skew)
     }
 
-    async fn credential(&self) -> Result<Option<Arc<AwsCredential>>, Trouble> {
+    pub(super) async fn credential(&self) -> Result<Option<Arc<AwsCredential>>, Trouble> {
         self.provider.get().await.map_err(Trouble::Credentials)
     }
 
