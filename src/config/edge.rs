@@ -17,7 +17,7 @@ pub(in crate::config) const KEYS: &[Key] = &[
     value("external_url"),
     section(
         "uploads",
-        &[value("token_grace").or("1h"), value("memory").or("64MiB"), value("blob_size_max"), value("open_max")],
+        &[value("token_grace").or("1h"), value("memory").or("256MiB"), value("blob_size_max"), value("open_max")],
     )
     .always(),
     section(

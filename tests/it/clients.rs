@@ -41,9 +41,14 @@ pub(crate) const REGCTL: Play = Play { programs: &["regctl"], needs_root: false,
 impl Play {
     /// Over that storage, or a directory.
     pub(crate) fn run(&self, storage: Option<&Storage>) {
-        let Some(stage) = Stage::set_with(self.programs, storage, Auth::Token) else { return };
+        if let Some(stage) = Stage::set_with(self.programs, storage, Auth::Token) {
+            self.run_on(&stage);
+        }
+    }
+
+    pub(crate) fn run_on(&self, stage: &Stage) {
         if !self.needs_root || tools::root() {
-            (self.act)(&stage);
+            (self.act)(stage);
         }
     }
 }

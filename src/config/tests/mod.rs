@@ -64,7 +64,7 @@ fn the_least_is_valid_and_quiet() {
     assert_eq!(config.storage.purging.map(|purging| purging.age), Some(Duration::from_hours(168)));
     assert_eq!(config.http.prefix, "/");
     assert!(config.http.relative_urls && config.http.http2);
-    assert_eq!(config.edge.uploads.memory, 64 << 20);
+    assert_eq!(config.edge.uploads.memory, 256 << 20);
     assert_eq!(config.edge.limits.idle_timeout, Duration::from_secs(75));
     assert_eq!(config.tags.page_max, None);
 }
@@ -444,7 +444,7 @@ fn the_effective_configuration_holds_no_secret() {
     );
     let loaded = parse(&text).unwrap();
     assert!(!loaded.redacted().contains("canary"), "{}", loaded.redacted());
-    for shown in ["X-A", "shown", "secret: <redacted>", "shown.example", "memory: 64MiB", "name: n"] {
+    for shown in ["X-A", "shown", "secret: <redacted>", "shown.example", "memory: 256MiB", "name: n"] {
         assert!(loaded.redacted().contains(shown), "{shown}: {}", loaded.redacted());
     }
     assert!(!format!("{loaded:?}").contains("canary\""), "the debug form of a configuration shows a secret");

@@ -3,7 +3,14 @@
 use crate::{
     clients::{BUILDAH, CRANE, CTR, DOCKER, ORAS, PODMAN, Play, REGCTL, SKOPEO},
     s3::{DELIVERIES, stored},
-    support::{registry::Delivery, tools},
+    stage::Stage,
+    support::{
+        daemons::Nginx,
+        process::free_address,
+        registry::{Auth, Delivery},
+        s3::seaweed,
+        tools,
+    },
 };
 
 fn run(play: &Play, delivery: Delivery) {
@@ -21,9 +28,16 @@ fn skopeo_is_served() {
     run(&SKOPEO, Delivery::Forward);
 }
 
+/// It refuses to be sent from https to http. So nginx ends TLS in front of the store, under the name that clients are
+/// told (`redirectendpoint`).
 #[test]
 fn regctl_is_redirected() {
-    run(&REGCTL, Delivery::Redirect);
+    let (Some(seaweed), Some((_bucket, storage))) = (seaweed::shared(), stored(Delivery::Redirect)) else { return };
+    let front = free_address();
+    let storage = storage.parameter("redirectendpoint", &format!("https://localhost:{}", front.port()));
+    let Some(stage) = Stage::set_with(&["regctl", "nginx"], Some(&storage), Auth::Token) else { return };
+    let _nginx = Nginx::start_at(front, stage.path(), seaweed.address, &stage.registry.certificate);
+    REGCTL.run_on(&stage);
 }
 
 #[test]

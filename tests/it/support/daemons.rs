@@ -105,7 +105,16 @@ pub(crate) struct Nginx {
 
 impl Nginx {
     pub(crate) fn start(directory: &Path, upstream: SocketAddr, certificate: &Certificate) -> Self {
-        let address = free_address();
+        Self::start_at(free_address(), directory, upstream, certificate)
+    }
+
+    /// At an address that somebody knows already.
+    pub(crate) fn start_at(
+        address: SocketAddr,
+        directory: &Path,
+        upstream: SocketAddr,
+        certificate: &Certificate,
+    ) -> Self {
         let config = directory.join("nginx.conf");
         let text = format!(
             "daemon off;\nworker_processes auto;\nerror_log stderr;\npid {0}/nginx.pid;\n\
