@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// How long an address is good for where nobody is redirected: nobody asks for one.
-const LIFETIME_UNUSED: std::time::Duration = std::time::Duration::from_secs(60);
+const LIFETIME_UNUSED: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// Finds out what the bucket can do before anything depends on it.
 pub(super) async fn open(config: &Config, s3: &Configured, clock: &Arc<dyn Clock>) -> Result<S3> {

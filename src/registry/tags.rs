@@ -159,7 +159,7 @@ impl Tags<'_> {
             let tags = page.entries.iter().filter_map(|entry| entry.name().strip_suffix(layout::TAG_CURRENT));
             linked.extend(tags.filter_map(|tag| tag.strip_suffix('/')).map(str::to_owned));
             let Some(end) = page.entries.last().filter(|_| page.more) else { break };
-            let (tag, below) = end.name().split_once('/').unwrap_or((end.name(), ""));
+            let (tag, below) = end.name().split_once('/').unwrap_or_else(|| (end.name(), ""));
             if tag > last.as_str() {
                 break;
             }

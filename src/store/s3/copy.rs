@@ -63,11 +63,11 @@ impl S3 {
     pub(super) async fn copy_parts(&self, sources: &[Key], sizes: &[u64], to: &Key) -> Result<()> {
         let id = self.create_for_copies(to).await?;
         let pieces = pieces(sizes, self.settings.transfer.part_size, self.settings.copying.part_size);
-        let copies =
+        let pending =
             pieces.iter().enumerate().map(|(at, piece)| self.copy_part(&sources[piece.source], to, &id, at + 1, piece));
-        let copies: Vec<_> = copies.collect();
+        let pending: Vec<_> = pending.collect();
         let copied: Result<Vec<PartId>> =
-            stream::iter(copies).buffered(self.settings.copying.concurrency).try_collect().await;
+            stream::iter(pending).buffered(self.settings.copying.concurrency).try_collect().await;
         let joined = match copied {
             Ok(parts) => {
                 let done = self.objects.complete_multipart(&self.path(to)?, &id, parts).await;

@@ -50,7 +50,7 @@ impl Bucket {
         Ok(Self { base: address, public, name: settings.bucket.clone(), root })
     }
 
-    /// The address that object_store puts paths behind.
+    /// The address that `object_store` puts paths behind.
     pub(super) fn base(&self) -> &str {
         &self.base
     }

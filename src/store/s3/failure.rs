@@ -147,7 +147,7 @@ impl Failure {
     }
 }
 
-/// What object_store made of a failure of ours, or of an answer that it did not understand.
+/// What `object_store` made of a failure of ours, or of an answer that it did not understand.
 pub(super) fn translate(error: object_store::Error, operation: Operation, key: &Key) -> Error {
     match find(&error) {
         // What object_store wraps around it says the same once more.

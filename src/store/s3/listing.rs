@@ -21,7 +21,7 @@ use crate::store::{
         S3,
         failure::{Failure, Trouble},
         wire::beginning,
-        xml::{self, Objects, Uploads},
+        xml::{self, Objects, Unfinished},
     },
 };
 
@@ -141,13 +141,13 @@ impl S3 {
             if let Some((key, id)) = &markers {
                 query.extend([("key-marker", key.as_str()), ("upload-id-marker", id.as_str())]);
             }
-            let page: Uploads = self.ask(&self.bucket.bucket(&query), Operation::Pending, prefix).await?;
+            let page: Unfinished = self.ask(&self.bucket.bucket(&query), Operation::Pending, prefix).await?;
             for upload in &page.uploads {
                 let full = page.name(&upload.key);
                 let key = self.bucket.relative(&full).and_then(|key| key.parse::<Key>().ok());
                 // A store may take a prefix for a hint only.
                 let Some(key) = key.filter(|_| full.starts_with(self.prefix(prefix).as_str())) else { continue };
-                let upload_of = Multipart { key, id: upload.upload_id.clone() };
+                let upload_of = Multipart { key, id: upload.id.clone() };
                 found.push(Pending { upload: upload_of, started: upload.initiated() });
             }
             let next = page.next_key_marker.as_deref().map(|key| page.name(key).into_owned());

@@ -1,6 +1,6 @@
 //! A bucket of S3, or of whatever speaks its language.
 //!
-//! object_store writes most requests down and knows where credentials come from; what it cannot say (listings with
+//! `object_store` writes most requests down and knows where credentials come from; what it cannot say (listings with
 //! foreign keys in them, copies of parts) stands in `listing` and `copy`. All of them take one way to the store:
 //! `transport` signs (`signer`, `credentials`), sends, and sends again within a budget (`retry`); `wire` watches whether
 //! bytes still move; `failure` says what went wrong in the store's words. Downloads go on behind a cut (`download`).

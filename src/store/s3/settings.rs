@@ -171,7 +171,7 @@ impl Default for Patience {
             connect: Duration::from_secs(5),
             stall: Duration::from_secs(30),
             work: Duration::from_mins(5),
-            operation: Duration::from_secs(60),
+            operation: Duration::from_mins(1),
             attempts: 5,
         }
     }

@@ -41,7 +41,7 @@ pub(super) struct Transport {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ambiguity(Arc<AtomicBool>);
 
-/// Put into a request's extensions: headers that object_store has no words for.
+/// Put into a request's extensions: headers that `object_store` has no words for.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Extra(pub(super) HeaderMap);
 
@@ -129,7 +129,7 @@ impl Transport {
     }
 }
 
-/// Gives object_store this transport: what it writes down goes the same way, and it neither signs nor repeats anything
+/// Gives `object_store` this transport: what it writes down goes the same way, and it neither signs nor repeats anything
 /// itself.
 #[derive(Clone, Debug)]
 pub(super) struct Connector(pub(super) Arc<Transport>);

@@ -58,7 +58,7 @@ impl Wire {
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(Some(connect));
-        http.set_keepalive(Some(Duration::from_secs(60)));
+        http.set_keepalive(Some(Duration::from_mins(1)));
         let https = HttpsConnectorBuilder::new()
             .with_tls_config((*settings.tls).clone())
             .https_or_http()

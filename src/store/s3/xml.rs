@@ -1,4 +1,4 @@
-//! Answers that object_store does not read for us.
+//! Answers that `object_store` does not read for us.
 
 use std::borrow::Cow;
 
@@ -34,7 +34,7 @@ pub(super) struct CommonPrefix {
 /// `ListMultipartUploads`
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-pub(super) struct Uploads {
+pub(super) struct Unfinished {
     pub(super) is_truncated: bool,
     encoding_type: Option<String>,
     pub(super) next_key_marker: Option<String>,
@@ -47,7 +47,8 @@ pub(super) struct Uploads {
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct Upload {
     pub(super) key: String,
-    pub(super) upload_id: String,
+    #[serde(rename = "UploadId")]
+    pub(super) id: String,
     initiated: String,
 }
 
@@ -72,7 +73,7 @@ impl Objects {
     }
 }
 
-impl Uploads {
+impl Unfinished {
     pub(super) fn name<'a>(&self, text: &'a str) -> Cow<'a, str> {
         decode(self.encoding_type.as_deref(), text)
     }
@@ -141,8 +142,8 @@ mod tests {
         let xml = "<ListMultipartUploadsResult><IsTruncated>false</IsTruncated>\
             <Upload><Key>k</Key><UploadId>i</UploadId><Initiated>2026-11-24T08:00:00Z</Initiated></Upload>\
             <Upload><Key>k</Key><UploadId>j</UploadId><Initiated>?</Initiated></Upload></ListMultipartUploadsResult>";
-        let uploads: Uploads = read(xml.as_bytes()).unwrap();
-        assert_eq!(uploads.uploads.iter().map(|upload| upload.upload_id.as_str()).collect::<Vec<_>>(), ["i", "j"]);
+        let uploads: Unfinished = read(xml.as_bytes()).unwrap();
+        assert_eq!(uploads.uploads.iter().map(|upload| upload.id.as_str()).collect::<Vec<_>>(), ["i", "j"]);
         assert!(uploads.uploads[1].initiated() > uploads.uploads[0].initiated());
     }
 }

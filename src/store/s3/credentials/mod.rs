@@ -1,6 +1,6 @@
 //! Who we are to the store, kept fresh.
 //!
-//! object_store knows the metadata service of machines and how a web identity is changed for keys; `profile` reads the
+//! `object_store` knows the metadata service of machines and how a web identity is changed for keys; `profile` reads the
 //! files that AWS's tools share, `container` asks the agents of ECS and EKS. Keys that end are changed minutes ahead.
 
 use std::{path::Path, sync::Arc};
@@ -90,7 +90,7 @@ fn provider(
     Ok(Some(Arc::clone(builder.build()?.credentials())))
 }
 
-/// object_store puts paths behind it.
+/// `object_store` puts paths behind it.
 fn bare(endpoint: &http::Uri) -> String {
     endpoint.to_string().trim_end_matches('/').to_owned()
 }

@@ -43,7 +43,7 @@ impl Profile {
         for file in &self.files {
             let unreadable = |source| ProfileError::Unreadable { path: file.clone(), source };
             match tokio::fs::metadata(file).await {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(unreadable(error)),
                 Ok(meta) if meta.len() > SIZE_MAX => {
                     return Err(unreadable(io::Error::other("more than 1 MiB")));
