@@ -13,6 +13,9 @@ use crate::{
     },
 };
 
+/// Starts a peer in a directory, over a storage.
+type Start = fn(&Path, &Storage) -> Peer;
+
 #[test]
 fn large_figures_of_pulls_from_a_bucket() {
     if !tools::large() {
@@ -25,7 +28,7 @@ fn large_figures_of_pulls_from_a_bucket() {
     let directory = tempfile::tempdir().unwrap();
     let images = Layout::create(&directory.path().join("images"));
     images.add_large("large", GIBIBYTE);
-    let starts: [(&str, fn(&Path, &Storage) -> Peer, Delivery); 3] = [
+    let starts: [(&str, Start, Delivery); 3] = [
         ("forwarded", alone, Delivery::Forward),
         ("redirected", alone, Delivery::Redirect),
         ("forwarded", behind_nginx, Delivery::Forward),

@@ -81,8 +81,8 @@ fn push_all(storage: &Storage, contents: &[Content], what: &str) -> Registry {
     let hurry = Arc::new(AtomicBool::new(false));
     let (started, before) = (Instant::now(), registry.usage());
     let push = |number: usize, content: Content| {
-        let pace = if number % 3 == 0 { Pace::Slow(SLOW, Arc::clone(&hurry)) } else { Pace::Full };
-        let flow = if number % 2 == 0 { Flow::Put } else { Flow::Patch };
+        let pace = if number.is_multiple_of(3) { Pace::Slow(SLOW, Arc::clone(&hurry)) } else { Pace::Full };
+        let flow = if number.is_multiple_of(2) { Flow::Put } else { Flow::Patch };
         let pusher = Pusher::new(registry.address, &format!("memory/{number}"));
         runtime.spawn(async move {
             pusher.push(&content, flow, &pace).await.map_err(|stopped| format!("{number}: {stopped:?}"))
