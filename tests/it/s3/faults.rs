@@ -200,7 +200,9 @@ impl Bench {
         let fault = rules[0].fault;
         let context = format!("{:?}: {fault:?} always", self.flow);
         self.prepare(number);
-        rules.iter().for_each(|rule| self.proxy.inject(rule.clone()));
+        for rule in rules {
+            self.proxy.inject(rule.clone());
+        }
         let ending = self.attempt(number);
         self.proxy.heal();
         match (fault, ending) {
@@ -248,7 +250,7 @@ impl Bench {
             let pushed = self.runtime.block_on(self.pusher(number).push(&content, way, &Pace::Full));
             match pushed {
                 Ok(_) => Ending::Done,
-                Err(Stopped::Answer(answer)) => ending(Ok(answer)),
+                Err(Stopped::Answer(answer)) => ending(Ok(*answer)),
                 Err(Stopped::Broken(failure)) => ending(Err(failure)),
             }
         };

@@ -53,9 +53,9 @@ fn contents(bucket: &Bucket) -> BTreeMap<String, String> {
     let objects = bucket.objects(ROOT);
     let inside = objects.iter().map(|(key, size)| (key, &key[ROOT.len()..], size));
     let lasting = inside.filter(|(_, inside, _)| !inside.starts_with("_pierhead/") && !inside.contains("/_uploads/"));
-    let content = |key: &str, size: u64| match key.ends_with("/data") {
-        true => format!("{size} bytes"),
-        false => String::from_utf8(bucket.get(key).unwrap()).unwrap(),
+    let content = |key: &str, size: u64| {
+        let text = || String::from_utf8(bucket.get(key).unwrap()).unwrap();
+        if key.ends_with("/data") { format!("{size} bytes") } else { text() }
     };
     lasting.map(|(key, inside, size)| (inside.to_owned(), content(key, *size))).collect()
 }

@@ -89,15 +89,19 @@ fn every_push_survives_the_death_of_a_replica() {
             Client::Ours(sizes) => {
                 let mut push = Push::new(stage.balancer.address, random, sizes, origin);
                 disturbed(&mut replicas[victim], delay, || stage.runtime.block_on(push.run()));
-                replicas.iter().for_each(|replica| assert_stored(&stage.runtime, replica.address, &push));
+                for replica in &replicas {
+                    assert_stored(&stage.runtime, replica.address, &push);
+                }
                 disturbances += u64::from(push.failures > 0);
             }
             client => {
                 let image = Layout::create(&here.join("image"));
                 image.add_image(TAG, random.next());
-                let repository = format!("team/{}", round);
+                let repository = format!("team/{round}");
                 disturbed(&mut replicas[victim], delay, || again += stage.push(client, &image, &repository, &origin));
-                replicas.iter().for_each(|replica| stage.assert_image(replica, &image, &repository, &origin));
+                for replica in &replicas {
+                    stage.assert_image(replica, &image, &repository, &origin);
+                }
                 fs::remove_dir_all(&image.directory).unwrap();
             }
         }

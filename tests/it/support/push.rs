@@ -175,7 +175,7 @@ impl Pusher {
 #[derive(Debug)]
 pub(crate) enum Stopped {
     /// By this answer.
-    Answer(Response<Bytes>),
+    Answer(Box<Response<Bytes>>),
     /// There was none.
     Broken(Failure),
 }
@@ -189,9 +189,9 @@ impl From<Failure> for Stopped {
 /// Where an answer leads, if it is the expected one.
 fn follow(answer: Response<Bytes>, expected: StatusCode) -> Result<String, Stopped> {
     if answer.status() != expected {
-        return Err(Stopped::Answer(answer));
+        return Err(Stopped::Answer(Box::new(answer)));
     }
-    location(answer.headers()).ok_or(Stopped::Answer(answer))
+    location(answer.headers()).ok_or_else(|| Stopped::Answer(Box::new(answer)))
 }
 
 /// When the last piece was taken, once it was.

@@ -140,7 +140,7 @@ async fn answer(shelf: &Mutex<Shelf>, request: Request<Incoming>) -> Result<Resp
     // A body that breaks off leaves nothing behind.
     let taken = Taken::of(body, KEPT_MAX).await?;
     let mut shelf = shelf.lock().unwrap();
-    let outcome = shelf.judge(&target, &head.headers, &taken).and_then(|()| shelf.act(&target, &head.headers, taken));
+    let outcome = judge(&target, &head.headers, &taken).and_then(|()| shelf.act(&target, &head.headers, taken));
     Ok(outcome.unwrap_or_else(|Refusal(status, code, message)| {
         // What a client may well ask without having done wrong.
         let expected = ["NoSuchKey", "NoSuchUpload", "PreconditionFailed"].contains(&code);
@@ -182,23 +182,6 @@ impl Taken {
 }
 
 impl Shelf {
-    /// What is asked of every request.
-    fn judge(&self, target: &Target, headers: &HeaderMap, taken: &Taken) -> Result<(), Refusal> {
-        if !headers.contains_key(header::AUTHORIZATION) && target.query("X-Amz-Signature").is_none() {
-            return Err(refuse(StatusCode::FORBIDDEN, "AccessDenied", "not signed"));
-        }
-        let stores = matches!(target.operation, Operation::PutObject | Operation::UploadPart);
-        if stores
-            && header_text(headers, "content-length").and_then(|length| length.parse().ok()) != Some(taken.piece.length)
-        {
-            return Err(refuse(StatusCode::LENGTH_REQUIRED, "MissingContentLength", "no such length"));
-        }
-        if header_text(headers, "content-encoding").is_some_and(|encoding| encoding.contains("aws-chunked")) {
-            return Err(refuse(StatusCode::NOT_IMPLEMENTED, "NotImplemented", "aws-chunked"));
-        }
-        Ok(())
-    }
-
     fn act(&mut self, target: &Target, headers: &HeaderMap, taken: Taken) -> Outcome {
         match target.operation {
             Operation::PutObject => self.put(target, headers, taken),
@@ -283,7 +266,7 @@ impl Shelf {
     fn copy_part(&mut self, target: &Target, headers: &HeaderMap) -> Outcome {
         let source = self.source(headers)?;
         let range = header_text(headers, "x-amz-copy-source-range").map(|range| copied_range(&range, source.size()));
-        let Some((start, end)) = range.unwrap_or(Some((0, source.size()))) else {
+        let Some((start, end)) = range.unwrap_or_else(|| Some((0, source.size()))) else {
             return Err(refuse(StatusCode::BAD_REQUEST, "InvalidArgument", "no such range"));
         };
         let pieces = source.cut(start, end);
@@ -351,6 +334,23 @@ impl Shelf {
         }
         xml("<DeleteResult></DeleteResult>")
     }
+}
+
+/// What is asked of every request.
+fn judge(target: &Target, headers: &HeaderMap, taken: &Taken) -> Result<(), Refusal> {
+    if !headers.contains_key(header::AUTHORIZATION) && target.query("X-Amz-Signature").is_none() {
+        return Err(refuse(StatusCode::FORBIDDEN, "AccessDenied", "not signed"));
+    }
+    let stores = matches!(target.operation, Operation::PutObject | Operation::UploadPart);
+    if stores
+        && header_text(headers, "content-length").and_then(|length| length.parse().ok()) != Some(taken.piece.length)
+    {
+        return Err(refuse(StatusCode::LENGTH_REQUIRED, "MissingContentLength", "no such length"));
+    }
+    if header_text(headers, "content-encoding").is_some_and(|encoding| encoding.contains("aws-chunked")) {
+        return Err(refuse(StatusCode::NOT_IMPLEMENTED, "NotImplemented", "aws-chunked"));
+    }
+    Ok(())
 }
 
 impl Upload {
