@@ -165,12 +165,7 @@ impl S3 {
     }
 
     /// An answer in XML to a GET.
-    pub(super) async fn ask<T: serde::de::DeserializeOwned>(
-        &self,
-        address: &str,
-        operation: Operation,
-        key: &Key,
-    ) -> Result<T> {
+    pub(super) async fn ask<T: xml::Answer>(&self, address: &str, operation: Operation, key: &Key) -> Result<T> {
         let failed = |trouble| Failure { method: Method::GET, trouble }.into_error(operation, key);
         let request = Request::get(address).body(HttpRequestBody::from(Bytes::new()));
         let request = request.map_err(|error| failed(Trouble::Nonsense(error.to_string())))?;

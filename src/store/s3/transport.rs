@@ -26,6 +26,7 @@ use crate::store::s3::{
     settings::Patience,
     signer::Signer,
     wire::{Wire, beginning},
+    xml,
 };
 
 /// The way to the store that everything takes, whoever wrote the request down.
@@ -168,10 +169,7 @@ fn answers_late(request: &Request<HttpRequestBody>) -> bool {
 }
 
 fn is_error(body: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(body);
-    let root = text.trim_start();
-    let root = root.strip_prefix("<?xml").and_then(|rest| rest.split_once("?>")).map_or(root, |(_, rest)| rest);
-    root.trim_start().starts_with("<Error")
+    xml::root(&String::from_utf8_lossy(body)) == Some("Error")
 }
 
 fn full(body: Vec<u8>) -> impl http_body::Body<Data = Bytes, Error = HttpError> + Send + Sync + 'static {

@@ -108,11 +108,48 @@ fn decode<'a>(encoding: Option<&str>, text: &'a str) -> Cow<'a, str> {
     Cow::Borrowed(text)
 }
 
+/// An answer, by the name of its root element: another answer would be read as an empty one.
+pub(super) trait Answer: serde::de::DeserializeOwned {
+    const ROOT: &'static str;
+}
+
+impl Answer for Objects {
+    const ROOT: &'static str = "ListBucketResult";
+}
+
+impl Answer for Unfinished {
+    const ROOT: &'static str = "ListMultipartUploadsResult";
+}
+
+impl Answer for CopiedPart {
+    const ROOT: &'static str = "CopyPartResult";
+}
+
+impl Answer for Initiated {
+    const ROOT: &'static str = "InitiateMultipartUploadResult";
+}
+
 /// # Errors
 /// What is wrong with the text.
-pub(super) fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+pub(super) fn read<T: Answer>(body: &[u8]) -> Result<T, String> {
     let text = std::str::from_utf8(body).map_err(|error| error.to_string())?;
-    quick_xml::de::from_str(text).map_err(|error| error.to_string())
+    match root(text) {
+        Some(root) if root == T::ROOT => quick_xml::de::from_str(text).map_err(|error| error.to_string()),
+        Some(root) => Err(format!("it is a {root}, not a {}", T::ROOT)),
+        None => Err("it is no XML".to_owned()),
+    }
+}
+
+/// The name of the outermost element.
+pub(super) fn root(text: &str) -> Option<&str> {
+    let mut rest = text.trim_start_matches('\u{feff}').trim_start();
+    while let Some(declaration) = rest.strip_prefix("<?").or_else(|| rest.strip_prefix("<!")) {
+        rest = declaration.split_once('>')?.1.trim_start();
+    }
+    let name = rest.strip_prefix('<')?;
+    let end = name.find(|letter: char| letter == '>' || letter == '/' || letter.is_whitespace())?;
+    // A prefix of a namespace is no part of the name.
+    Some(name[..end].rsplit(':').next().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -134,7 +171,9 @@ mod tests {
         assert_eq!((objects.contents.len(), objects.common_prefixes[0].prefix.as_str()), (2, "x/"));
         let empty: Objects = read(b"<ListBucketResult/>").unwrap();
         assert!(empty.contents.is_empty() && !empty.is_truncated);
-        assert!(read::<Objects>(b"no xml <").is_err());
+        for junk in ["no xml <", "", "<", "<ListAllMyBucketsResult/>", "<?xml", "<Error><Code>x</Code></Error>"] {
+            assert!(read::<Objects>(junk.as_bytes()).is_err(), "{junk}");
+        }
     }
 
     #[test]

@@ -13,7 +13,6 @@ use crate::{
     },
 };
 
-/// Starts a peer in a directory, over a storage.
 type Start = fn(&Path, &Storage) -> Peer;
 
 #[test]
@@ -28,16 +27,13 @@ fn large_figures_of_pulls_from_a_bucket() {
     let directory = tempfile::tempdir().unwrap();
     let images = Layout::create(&directory.path().join("images"));
     images.add_large("large", GIBIBYTE);
-    let starts: [(&str, Start, Delivery); 3] = [
-        ("forwarded", alone, Delivery::Forward),
-        ("redirected", alone, Delivery::Redirect),
-        ("forwarded", behind_nginx, Delivery::Forward),
-    ];
-    for (how, start, delivery) in starts {
+    let starts: [(Start, Delivery); 3] =
+        [(alone, Delivery::Forward), (alone, Delivery::Redirect), (behind_nginx, Delivery::Forward)];
+    for (start, delivery) in starts {
         let Some((_bucket, storage)) = stored(delivery) else { return };
         let here = tempfile::tempdir_in(directory.path()).unwrap();
         let mut peer = start(here.path(), &storage);
-        peer.name = format!("{}, {how}", peer.name);
+        peer.name = format!("{}, {delivery:?}", peer.name);
         push(&peer, &images, "large");
         pull(&peer, &images, here.path());
     }

@@ -54,11 +54,8 @@ fn contents(bucket: &Bucket) -> BTreeMap<String, String> {
     let inside = objects.iter().map(|(key, size)| (key, &key[ROOT.len()..], size));
     let lasting = inside.filter(|(_, inside, _)| !inside.starts_with("_pierhead/") && !inside.contains("/_uploads/"));
     let content = |key: &str, size: u64| {
-        if key.ends_with("/data") {
-            format!("{size} bytes")
-        } else {
-            String::from_utf8(bucket.get(key).unwrap()).unwrap()
-        }
+        let text = || String::from_utf8(bucket.get(key).unwrap()).unwrap();
+        if key.ends_with("/data") { format!("{size} bytes") } else { text() }
     };
     lasting.map(|(key, inside, size)| (inside.to_owned(), content(key, *size))).collect()
 }

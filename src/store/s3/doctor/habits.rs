@@ -27,6 +27,10 @@ struct Versioning {
     status: String,
 }
 
+impl xml::Answer for Versioning {
+    const ROOT: &'static str = "VersioningConfiguration";
+}
+
 impl Examination<'_> {
     /// Compares what an object's headers say with what was asked for.
     pub(super) fn described(&mut self, headers: &HeaderMap) {

@@ -181,23 +181,6 @@ impl Taken {
     }
 }
 
-/// What is asked of every request.
-fn judge(target: &Target, headers: &HeaderMap, taken: &Taken) -> Result<(), Refusal> {
-    if !headers.contains_key(header::AUTHORIZATION) && target.query("X-Amz-Signature").is_none() {
-        return Err(refuse(StatusCode::FORBIDDEN, "AccessDenied", "not signed"));
-    }
-    let stores = matches!(target.operation, Operation::PutObject | Operation::UploadPart);
-    if stores
-        && header_text(headers, "content-length").and_then(|length| length.parse().ok()) != Some(taken.piece.length)
-    {
-        return Err(refuse(StatusCode::LENGTH_REQUIRED, "MissingContentLength", "no such length"));
-    }
-    if header_text(headers, "content-encoding").is_some_and(|encoding| encoding.contains("aws-chunked")) {
-        return Err(refuse(StatusCode::NOT_IMPLEMENTED, "NotImplemented", "aws-chunked"));
-    }
-    Ok(())
-}
-
 impl Shelf {
     fn act(&mut self, target: &Target, headers: &HeaderMap, taken: Taken) -> Outcome {
         match target.operation {
@@ -351,6 +334,23 @@ impl Shelf {
         }
         xml("<DeleteResult></DeleteResult>")
     }
+}
+
+/// What is asked of every request.
+fn judge(target: &Target, headers: &HeaderMap, taken: &Taken) -> Result<(), Refusal> {
+    if !headers.contains_key(header::AUTHORIZATION) && target.query("X-Amz-Signature").is_none() {
+        return Err(refuse(StatusCode::FORBIDDEN, "AccessDenied", "not signed"));
+    }
+    let stores = matches!(target.operation, Operation::PutObject | Operation::UploadPart);
+    if stores
+        && header_text(headers, "content-length").and_then(|length| length.parse().ok()) != Some(taken.piece.length)
+    {
+        return Err(refuse(StatusCode::LENGTH_REQUIRED, "MissingContentLength", "no such length"));
+    }
+    if header_text(headers, "content-encoding").is_some_and(|encoding| encoding.contains("aws-chunked")) {
+        return Err(refuse(StatusCode::NOT_IMPLEMENTED, "NotImplemented", "aws-chunked"));
+    }
+    Ok(())
 }
 
 impl Upload {
