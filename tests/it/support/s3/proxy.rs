@@ -46,6 +46,8 @@ pub(crate) enum Fault {
     SlowDown,
     /// 403 `AccessDenied`.
     Denied,
+    /// This status and body, in the store's place.
+    Said(u16, &'static str),
     /// So many bytes of the answer's body, then a reset.
     Cut(u64),
 }
@@ -243,6 +245,7 @@ impl Desk {
             Some(Fault::Internal) => refuse(request, StatusCode::INTERNAL_SERVER_ERROR, "InternalError").await?,
             Some(Fault::SlowDown) => refuse(request, StatusCode::SERVICE_UNAVAILABLE, "SlowDown").await?,
             Some(Fault::Denied) => refuse(request, StatusCode::FORBIDDEN, "AccessDenied").await?,
+            Some(Fault::Said(status, body)) => say(request, StatusCode::from_u16(status)?, body.into()).await?,
             Some(Fault::Cut(after)) => {
                 self.forward(&passage, request).await?.map(|body| cut(wire.clone(), body, after))
             }
@@ -311,11 +314,15 @@ fn broken(wire: &Wire) -> Failure {
 
 /// Takes the whole request and refuses it, as S3 words it.
 async fn refuse(request: Request<Incoming>, status: StatusCode, code: &str) -> Result<Response<Body>, Failure> {
-    let body = if request.method() == http::Method::HEAD {
-        Bytes::new()
-    } else {
-        format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>as a test asked</Message></Error>").into()
-    };
+    let body = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>as a test asked</Message></Error>"
+    );
+    say(request, status, body.into()).await
+}
+
+/// Takes the whole request and answers in the store's place.
+async fn say(request: Request<Incoming>, status: StatusCode, body: Bytes) -> Result<Response<Body>, Failure> {
+    let body = if request.method() == http::Method::HEAD { Bytes::new() } else { body };
     let mut taken = request.into_body();
     while let Some(frame) = taken.frame().await {
         frame?;
@@ -323,6 +330,9 @@ async fn refuse(request: Request<Incoming>, status: StatusCode, code: &str) -> R
     let mut answer = Response::new(full(body));
     *answer.status_mut() = status;
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    if status.is_success() {
+        answer.headers_mut().insert(header::ETAG, HeaderValue::from_static("\"of nothing\""));
+    }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
