@@ -1,6 +1,6 @@
 //! A bucket, opened by what the configuration says about it.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use anyhow::{Context, Result};
 use uuid::Uuid;
@@ -60,6 +60,11 @@ pub(super) async fn open(config: &Config, s3: &Configured, clock: &Arc<dyn Clock
              they go on with an upload"
         ),
     }
+    if config.http.secret.is_none() && s3.objects.acl.is_some_and(|acl| acl.starts_with("public")) {
+        tracing::warn!(
+            "storage.s3.objectacl: everybody may read the key that signs uploads, which lies in the bucket: set http.secret"
+        );
+    }
     if !found.deletes {
         tracing::warn!("storage.s3: objects cannot be deleted (s3:DeleteObject): what uploads leave behind will stay");
     }
@@ -68,11 +73,16 @@ pub(super) async fn open(config: &Config, s3: &Configured, clock: &Arc<dyn Clock
 
 /// The same before anything was sent to it.
 pub(super) fn unasked(config: &Config, s3: &Configured, clock: &Arc<dyn Clock>) -> Result<S3> {
-    let settings = settings(s3, config.storage.redirect, &config.edge.downloads)?;
+    let settings = settings(s3, config.storage.redirect, &config.edge.downloads, &config.health.authorities)?;
     S3::open(settings, Arc::clone(clock)).context("storage.s3")
 }
 
-pub(super) fn settings(s3: &Configured, redirect: Option<Redirect>, downloads: &Downloads) -> Result<Settings> {
+pub(super) fn settings(
+    s3: &Configured,
+    redirect: Option<Redirect>,
+    downloads: &Downloads,
+    authorities: &Path,
+) -> Result<Settings> {
     Ok(Settings {
         endpoint: s3.endpoint.uri.clone(),
         region: s3.endpoint.region.clone(),
@@ -96,6 +106,8 @@ pub(super) fn settings(s3: &Configured, redirect: Option<Redirect>, downloads: &
             endpoint: s3.redirect_endpoint.clone(),
         },
         tls: tls(s3).context("storage.s3")?,
+        // Where nobody can be trusted, only credentials that need nobody can be had.
+        credentials_tls: trust::authorities(authorities).or_else(|_| trust::nobody()).context("storage.s3")?,
         user_agent: user_agent(s3.user_agent.as_deref()),
         patience: settings::Patience::default(),
     })

@@ -49,7 +49,8 @@ async fn try_storage(config: &Config, out: &mut (dyn Write + Send)) -> Result<Re
     match &config.storage.driver {
         Driver::S3(s3) => {
             let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-            let settings = bucket::settings(s3, config.storage.redirect, &config.edge.downloads)?;
+            let settings =
+                bucket::settings(s3, config.storage.redirect, &config.edge.downloads, &config.health.authorities)?;
             let plan = s3::doctor::Plan {
                 scratch,
                 root: Layout.root(),

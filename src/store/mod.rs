@@ -46,8 +46,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Writes a whole object at once: readers see all of it or what was there before.
     async fn put(&self, key: &Key, content: Vec<Bytes>, precondition: Precondition) -> Result<()>;
 
-    /// Removes objects one after the other in the given order; a missing key is success. Directories that become empty
-    /// go too, where a backend has any.
+    /// Removes objects, the last of them after all others; a missing key is success. Directories that become empty go
+    /// too, where a backend has any.
     async fn delete(&self, keys: &[Key]) -> Result<()>;
 
     /// One page of what lies below a prefix; an empty page where nothing does. A prefix in the answer may hold no

@@ -67,7 +67,7 @@ impl Journal<'_> {
         }
     }
 
-    /// Deletes those of these records that stand before a number, the oldest first, and tails that went into parts.
+    /// Deletes those of these records that stand before a number, and tails that went into parts.
     pub(in crate::registry) async fn sweep(&self, sequences: &[u64], before: u64, gathered: &[Tail]) -> Result<()> {
         let mut old: Vec<u64> = sequences.iter().copied().filter(|seq| *seq < before).collect();
         old.sort_unstable();

@@ -15,7 +15,7 @@ use crate::{
             attempt::Event,
             record::{Contents, Tail},
         },
-        uploads::journal::Journal,
+        uploads::{budget::Slabs, journal::Journal},
     },
     store::{
         self, Precondition, Writers,
@@ -123,6 +123,8 @@ async fn sources(journal: &Journal<'_>, contents: &Contents) -> store::Result<Ve
         [] => {}
         [tail] => sources.push(journal.tail_key(tail)),
         [first, ..] => {
+            let mut slabs = Slabs::default();
+            journal.registry.budget.cover(&mut slabs, contents.tail_len()).await;
             let mut content: Vec<Bytes> = Vec::new();
             for tail in &contents.tails {
                 let object = journal.registry.store.get(&journal.tail_key(tail), None).await?;
@@ -130,6 +132,7 @@ async fn sources(journal: &Journal<'_>, contents: &Contents) -> store::Result<Ve
             }
             let joined = journal.tail_key(&Tail { seq: first.seq, number: JOINED, length: contents.tail_len() });
             journal.registry.store.put(&joined, content, Precondition::Always).await?;
+            drop(slabs);
             sources.push(joined);
         }
     }

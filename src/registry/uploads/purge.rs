@@ -52,9 +52,9 @@ impl Registry {
                 }
             }
         }
-        purged.unfinished_writes += self.purge_pending(&self.layout.blobs(), age, mode).await?;
+        self.purge_pending(&self.layout.blobs(), age, mode, &mut purged).await?;
         // Nothing below the repositories is older than its upload, so what is left is nobody's.
-        purged.unfinished_writes += self.purge_pending(&self.layout.repositories(), age, mode).await?;
+        self.purge_pending(&self.layout.repositories(), age, mode, &mut purged).await?;
         Ok(purged)
     }
 
@@ -106,20 +106,23 @@ impl Registry {
         Ok(if now - modified > KEPT { Verdict::Finished } else { Verdict::Keep })
     }
 
-    /// Removes writes that broke off; returns how many.
-    async fn purge_pending(&self, below: &Key, age: Duration, mode: Mode) -> store::Result<usize> {
+    /// Removes writes that broke off.
+    async fn purge_pending(&self, below: &Key, age: Duration, mode: Mode, purged: &mut Purged) -> store::Result<()> {
         let now = self.clock.now();
-        let mut found = 0;
         for pending in self.store.pending(below).await? {
             if now - pending.started <= age {
                 continue;
             }
-            found += 1;
-            if mode == Mode::Remove {
-                self.store.abort(&pending.upload).await?;
+            if mode == Mode::Remove
+                && let Err(error) = self.store.abort(&pending.upload).await
+            {
+                tracing::warn!(storage.key = %pending.upload.key, err.message = %error, "could not remove an unfinished write");
+                purged.failed += 1;
+                continue;
             }
+            purged.unfinished_writes += 1;
         }
-        Ok(found)
+        Ok(())
     }
 
     /// The names of the prefixes right below `<root>/<path>`, relative to the root.

@@ -29,6 +29,9 @@ const COPY_MAX: u64 = 5 << 30;
 /// Most parts that an object is made of.
 const PARTS_MAX: u64 = 10_000;
 
+/// Least bytes of a part that is not the last (ibid., "multipart upload limits").
+const PIECE_MIN: u64 = 5 << 20;
+
 /// Some bytes of an object.
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Piece {
@@ -136,15 +139,19 @@ impl S3 {
 fn pieces(sizes: &[u64], unit: u64, wanted: u64) -> Vec<Piece> {
     let total: u64 = sizes.iter().sum();
     let enough = total.div_ceil(PARTS_MAX).next_multiple_of(unit);
-    let most = (wanted / unit * unit).max(unit).max(enough).min(COPY_MAX / unit * unit);
+    let most = (wanted / unit * unit).max(unit).max(enough).min((COPY_MAX - PIECE_MIN) / unit * unit);
     let inner = sizes.split_last().map_or(sizes, |(_, inner)| inner);
     let divides = |size: &u64| inner.iter().all(|source| source % size == 0);
     let alike = (1..=most / unit).rev().map(|times| times * unit).find(|size| *size >= enough && divides(size));
     let size = alike.unwrap_or(most);
     let cut = |(source, whole): (usize, &u64)| {
         let whole = *whole;
-        let starts = (0..whole.div_ceil(size)).map(move |at| at * size);
-        starts.map(move |start| Piece { source, range: start..whole.min(start + size) })
+        // A short rest is not left alone: only the last piece of all may be small.
+        let rest = whole % size;
+        let count = if rest < PIECE_MIN && whole > size { whole / size } else { whole.div_ceil(size) };
+        let piece =
+            move |at: u64| Piece { source, range: at * size..if at + 1 == count { whole } else { (at + 1) * size } };
+        (0..count).map(piece)
     };
     sizes.iter().enumerate().flat_map(cut).collect()
 }
@@ -172,6 +179,8 @@ mod tests {
         check(&[32, 32, 1], 32, &[32, 32, 1]);
         check(&[5], 5, &[5]);
         check(&[40], 5, &[16, 16, 8]);
+        check(&[34, 9], 16, &[16, 18, 9]);
+        check(&[33], 16, &[16, 17]);
     }
 
     #[test]

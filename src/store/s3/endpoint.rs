@@ -39,7 +39,11 @@ impl Bucket {
             None => address.clone(),
             Some(uri) => {
                 let (scheme, host) = parts(uri)?;
-                base(&scheme, &host, settings)
+                // A name of its own leads to the bucket already; only a path says which one it is.
+                match settings.addressing {
+                    Addressing::Path => format!("{scheme}://{host}/{}", settings.bucket),
+                    Addressing::VirtualHost => format!("{scheme}://{host}"),
+                }
             }
         };
         for text in [&address, &public] {

@@ -20,6 +20,7 @@ use crate::store::{
     s3::{
         S3,
         failure::{Failure, Trouble},
+        transport::WHOLE_MAX,
         wire::beginning,
         xml::{self, Objects, Unfinished},
     },
@@ -28,22 +29,30 @@ use crate::store::{
 /// Most names that S3 gives at once.
 const PAGE_MAX: usize = 1000;
 
-/// Largest answer to a listing, in bytes: a thousand keys of a kilobyte, escaped.
-const BODY_MAX: usize = 8 << 20;
-
 /// Names asked for at once that a page may have passed over.
 const LOOKUPS: usize = 8;
+
+/// Where a page of the store's begins.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum From {
+    /// Behind a name, or at the first.
+    Name(Option<String>),
+    /// Where the page before it ended, in the store's words.
+    Token(String),
+}
 
 impl S3 {
     pub(super) async fn page(&self, listing: &Listing) -> Result<Page> {
         let mut entries = BTreeMap::new();
-        let mut after = listing.after.clone();
+        let mut from = From::Name(listing.after.clone());
         loop {
-            let (objects, last) = self.some(listing, after.as_deref(), listing.limit - entries.len()).await?;
-            let more = objects.is_truncated && last.is_some();
+            // One more, because the first may be what the page begins after: a folded name comes once more.
+            let limit = (listing.limit - entries.len()).saturating_add(1);
+            let (objects, last) = self.some(listing, &from, limit).await?;
             self.collect(listing, &objects, &mut entries);
-            if !more {
-                return Ok(Page { entries: entries.into_values().collect(), more: false });
+            if !objects.is_truncated {
+                let more = entries.len() > listing.limit;
+                return Ok(Page { entries: entries.into_values().take(listing.limit).collect(), more });
             }
             if let Some(last) = &last {
                 self.add_passed_over(listing, last, &mut entries).await?;
@@ -53,22 +62,38 @@ impl S3 {
                 let entries: Vec<Entry> = entries.into_values().take(listing.limit).collect();
                 return Ok(Page { entries, more: true });
             }
-            after = last;
+            from = self.next(listing, &from, &objects, last)?;
         }
     }
 
+    /// Where the store's next page begins; every store says so, but for a few that want the last name again.
+    fn next(&self, listing: &Listing, from: &From, objects: &Objects, last: Option<String>) -> Result<From> {
+        let next = match (&objects.next_continuation_token, last) {
+            (Some(token), _) if !token.is_empty() => From::Token(token.clone()),
+            (_, last) => From::Name(last),
+        };
+        if next == *from || next == From::Name(None) {
+            let trouble = Trouble::Nonsense("the listing goes on and does not say where".to_owned());
+            return Err(Failure { method: Method::GET, trouble }.into_error(Operation::List, &listing.prefix));
+        }
+        Ok(next)
+    }
+
     /// One page of the store's, and the last relative name in it.
-    async fn some(&self, listing: &Listing, after: Option<&str>, limit: usize) -> Result<(Objects, Option<String>)> {
+    async fn some(&self, listing: &Listing, from: &From, limit: usize) -> Result<(Objects, Option<String>)> {
         let prefix = self.prefix(&listing.prefix);
-        let start = after.map(|after| format!("{prefix}{after}"));
+        let start = match from {
+            From::Name(name) => name.as_ref().map(|name| ("start-after", format!("{prefix}{name}"))),
+            From::Token(token) => Some(("continuation-token", token.clone())),
+        };
         let limit = limit.clamp(1, PAGE_MAX).to_string();
         let mut query = vec![("list-type", "2"), ("encoding-type", "url"), ("max-keys", limit.as_str())];
         query.push(("prefix", &prefix));
         if listing.depth == Depth::Children {
             query.push(("delimiter", "/"));
         }
-        if let Some(start) = &start {
-            query.push(("start-after", start));
+        if let Some((name, value)) = &start {
+            query.push((name, value));
         }
         let objects: Objects = self.ask(&self.bucket.bucket(&query), Operation::List, &listing.prefix).await?;
         let last = {
@@ -135,11 +160,14 @@ impl S3 {
 
     pub(super) async fn unfinished(&self, prefix: &Key) -> Result<Vec<Pending>> {
         let full = self.prefix(prefix);
-        let (mut found, mut markers) = (Vec::new(), None::<(String, String)>);
+        let (mut found, mut markers) = (Vec::new(), None::<(String, Option<String>)>);
         loop {
             let mut query = vec![("uploads", ""), ("encoding-type", "url"), ("prefix", full.as_str())];
             if let Some((key, id)) = &markers {
-                query.extend([("key-marker", key.as_str()), ("upload-id-marker", id.as_str())]);
+                query.push(("key-marker", key));
+                if let Some(id) = id {
+                    query.push(("upload-id-marker", id));
+                }
             }
             let page: Unfinished = self.ask(&self.bucket.bucket(&query), Operation::Pending, prefix).await?;
             for upload in &page.uploads {
@@ -151,7 +179,8 @@ impl S3 {
                 found.push(Pending { upload: upload_of, started: upload.initiated() });
             }
             let next = page.next_key_marker.as_deref().map(|key| page.name(key).into_owned());
-            let next = next.map(|key| (key, page.next_upload_id_marker.clone().unwrap_or_default()));
+            let id = page.next_upload_id_marker.clone().filter(|id| !id.is_empty());
+            let next = next.map(|key| (key, id));
             if !page.is_truncated || next.is_none() || next == markers {
                 return Ok(found);
             }
@@ -170,7 +199,7 @@ impl S3 {
         let request = Request::get(address).body(HttpRequestBody::from(Bytes::new()));
         let request = request.map_err(|error| failed(Trouble::Nonsense(error.to_string())))?;
         let answer = self.transport.send(request).await.map_err(|failure| failure.into_error(operation, key))?;
-        let body = beginning(answer.into_body(), BODY_MAX).await;
+        let body = beginning(answer.into_body(), WHOLE_MAX).await;
         let body = body.map_err(|error| failed(Trouble::Transport(error.to_string())))?;
         xml::read(&body).map_err(|error| failed(Trouble::Nonsense(error)))
     }

@@ -8,7 +8,11 @@
 //!
 //! Bodies are never cut off by a clock while they move, however long they are.
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    ops::Range,
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -66,6 +70,9 @@ const PARTS_MAX: u32 = 10_000;
 /// Deletions under way at once.
 const DELETES: usize = 16;
 
+/// Locks that keys share.
+const STRIPES: usize = 64;
+
 /// Tells whose write it was that a create-only put meets.
 const WRITER: HeaderName = HeaderName::from_static("x-amz-meta-pierhead-writer");
 const WRITER_KEY: &str = "pierhead-writer";
@@ -82,7 +89,7 @@ pub struct S3 {
     limits: Limits,
     creating: Creating,
     /// Held by a create-only put where the store does not look for itself: at least we do not race with ourselves.
-    looking: Mutex<()>,
+    looking: Vec<Mutex<()>>,
 }
 
 /// Settings of which no store can be made.
@@ -100,8 +107,9 @@ impl S3 {
     /// Nothing is sent to the store before the first operation; [`S3::probe`] is the first that should be.
     pub fn open(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         let bucket = Bucket::new(&settings)?;
-        let wire = Wire::new(&settings);
-        let provider = Provider::new(&settings.credentials, &settings.region, &wire, &clock)?;
+        let wire = Wire::new(&settings, &settings.tls);
+        let agents = Wire::new(&settings, &settings.credentials_tls);
+        let provider = Provider::new(&settings.credentials, &settings.region, &agents, &clock)?;
         let signer = Signer::new(provider, settings.region.clone(), clock);
         let transport = Arc::new(Transport::new(wire, signer, settings.patience));
         // The transport repeats; twice would be too often.
@@ -137,7 +145,7 @@ impl S3 {
             described,
             limits,
             creating: Creating::Exclusive,
-            looking: Mutex::default(),
+            looking: (0..STRIPES).map(|_| Mutex::default()).collect(),
         })
     }
 
@@ -172,8 +180,13 @@ impl S3 {
             Ok(_) => return Ok(()),
             Err(error) => translate(error, Operation::Put, key),
         };
-        if error.kind == Kind::AlreadyExists && ambiguity.is_set() && self.writer(key).await? == Some(writer) {
-            return Ok(());
+        if error.kind == Kind::AlreadyExists && ambiguity.is_set() {
+            match self.writer(key).await {
+                Ok(found) if found == Some(writer) => return Ok(()),
+                // What stood there has gone since.
+                Err(gone) if gone.is_not_found() => {}
+                found => drop(found?),
+            }
         }
         Err(error)
     }
@@ -217,7 +230,7 @@ impl Store for S3 {
             (Precondition::Always, _) => {}
             (Precondition::Absent, Creating::Exclusive) => return self.create(key, payload).await,
             (Precondition::Absent, Creating::Ignored) => {
-                let _looking = self.looking.lock().await;
+                let _looking = self.looking[stripe(key)].lock().await;
                 return match self.head(key).await {
                     Ok(_) => Err(Error::new(Operation::Put, key, Kind::AlreadyExists)),
                     Err(error) if error.is_not_found() => self.write(key, payload).await,
@@ -300,6 +313,13 @@ impl Store for S3 {
     async fn promote(&self, sources: &[Key], to: &Key) -> Result<()> {
         self.join(sources, to).await
     }
+}
+
+/// Which lock a key has.
+fn stripe(key: &Key) -> usize {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    usize::try_from(hasher.finish() % STRIPES as u64).unwrap_or_default()
 }
 
 /// Of an upload in parts nothing else can be missing but the upload itself.

@@ -24,6 +24,8 @@ pub struct Settings {
     pub presigning: Presigning,
     /// What authorities and versions connections to the store go by.
     pub tls: Arc<rustls::ClientConfig>,
+    /// The same for services that hand out credentials: nobody who vouches for the store vouches for them.
+    pub credentials_tls: Arc<rustls::ClientConfig>,
     pub user_agent: String,
     pub patience: Patience,
 }

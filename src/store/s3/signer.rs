@@ -55,7 +55,8 @@ impl Signer {
         Ok(())
     }
 
-    /// An address that is its own proof for GET: the same one for a window's length, and good for at least `lifetime`.
+    /// An address that is its own proof for GET: the same one for a window's length, and good for at least `lifetime`,
+    /// unless the credentials end before.
     pub(super) async fn presign(
         &self,
         address: &str,

@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -18,6 +18,7 @@ use object_store::{
         HttpClient, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse, HttpResponseBody, HttpService,
     },
 };
+use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
 use crate::store::s3::{
@@ -29,6 +30,12 @@ use crate::store::s3::{
     xml,
 };
 
+/// Most requests that wait for an answer at once; more would be connections that a process may not have.
+const TURNS: usize = 512;
+
+/// Largest answer that is read whole, in bytes: a thousand keys of a kilobyte, escaped.
+pub(super) const WHOLE_MAX: usize = 8 << 20;
+
 /// The way to the store that everything takes, whoever wrote the request down.
 #[derive(Debug)]
 pub(super) struct Transport {
@@ -36,6 +43,8 @@ pub(super) struct Transport {
     pub(super) signer: Signer,
     budget: Budget,
     patience: Patience,
+    /// Held until an answer begins.
+    turns: Semaphore,
 }
 
 /// Put into a request's extensions, it tells whether an attempt before the last may have taken effect.
@@ -54,7 +63,7 @@ impl Ambiguity {
 
 impl Transport {
     pub(super) fn new(wire: Wire, signer: Signer, patience: Patience) -> Self {
-        Self { wire, signer, budget: Budget::default(), patience }
+        Self { wire, signer, budget: Budget::default(), patience, turns: Semaphore::new(TURNS) }
     }
 
     /// The answer to a request that succeeded.
@@ -65,7 +74,8 @@ impl Transport {
         if let Some(Extra(headers)) = request.extensions_mut().remove() {
             request.headers_mut().extend(headers);
         }
-        let (started, mut attempts, mut followed) = (Instant::now(), 0, false);
+        // Time in which bytes move is not waiting.
+        let (mut waited, mut attempts, mut followed) = (Duration::ZERO, 0, false);
         let ambiguity = request.extensions().get::<Ambiguity>().cloned();
         loop {
             attempts += 1;
@@ -83,15 +93,19 @@ impl Transport {
             {
                 ambiguity.0.store(true, Ordering::Relaxed);
             }
+            if let Trouble::Stalled(patience) = failure.trouble {
+                waited += patience;
+            }
             let asked = failure.answer().and_then(|answer| answer.retry_after);
             let wait = wait(attempts, asked, random()).filter(|wait| {
                 failure.is_transient()
                     && attempts < self.patience.attempts
-                    && started.elapsed() + *wait < self.patience.operation
+                    && waited + *wait < self.patience.operation
                     && self.budget.spend()
             });
             let Some(wait) = wait else { return Err(failure) };
             debug!(storage.attempts = attempts, err.message = %failure, "a request to the store is sent again");
+            waited += wait;
             tokio::time::sleep(wait).await;
         }
     }
@@ -103,14 +117,16 @@ impl Transport {
         followed: &mut bool,
     ) -> Result<Option<HttpResponse>, Trouble> {
         self.signer.sign(&mut request).await?;
-        let whole = answers_late(&request);
-        let stall = if whole { self.patience.work } else { self.patience.stall };
+        let whole = answers_in_xml(&request);
+        let stall = if answers_late(&request) { self.patience.work } else { self.patience.stall };
+        let _turn = self.turns.acquire().await;
         let (head, body) = self.wire.exchange_within(stall, request).await?.into_parts();
         if head.status.is_success() && !whole {
             return Ok(Some(Response::from_parts(head, body)));
         }
         let read = |error: HttpError| Trouble::Transport(error.to_string());
-        let body = beginning(body, BODY_MAX).await.map_err(read)?;
+        let most = if head.status.is_success() { WHOLE_MAX } else { BODY_MAX };
+        let body = beginning(body, most).await.map_err(read)?;
         if head.status.is_success() && !is_error(&body) {
             return Ok(Some(Response::from_parts(head, HttpResponseBody::new(full(body)))));
         }
@@ -155,6 +171,18 @@ fn again(request: &Request<HttpRequestBody>) -> Request<HttpRequestBody> {
     *copy.uri_mut() = request.uri().clone();
     *copy.headers_mut() = request.headers().clone();
     copy
+}
+
+/// Whether the answer is a text that is read whole, so that a cut in its middle is one more reason to ask again.
+fn answers_in_xml(request: &Request<HttpRequestBody>) -> bool {
+    let query = request.uri().query().unwrap_or_default();
+    let asks =
+        |names: &[&str]| query.split('&').any(|pair| names.contains(&pair.split('=').next().unwrap_or_default()));
+    match *request.method() {
+        Method::GET => asks(&["list-type", "uploads"]),
+        Method::POST => asks(&["uploads"]) || answers_late(request),
+        _ => answers_late(request),
+    }
 }
 
 /// Whether the store has to move bytes before it can answer, and may say 200 first and find out later that it failed:

@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -52,7 +52,8 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(settings: &Settings) -> Self {
+    /// `tls` is whom it trusts.
+    pub(super) fn new(settings: &Settings, tls: &rustls::ClientConfig) -> Self {
         let Patience { connect, stall, .. } = settings.patience;
         let mut http = HttpConnector::new();
         http.enforce_http(false);
@@ -60,7 +61,7 @@ impl Wire {
         http.set_connect_timeout(Some(connect));
         http.set_keepalive(Some(Duration::from_mins(1)));
         let https = HttpsConnectorBuilder::new()
-            .with_tls_config((*settings.tls).clone())
+            .with_tls_config(tls.clone())
             .https_or_http()
             .enable_http1()
             .wrap_connector(http);
@@ -86,9 +87,16 @@ impl Wire {
         mut request: Request<HttpRequestBody>,
     ) -> Result<HttpResponse, Trouble> {
         request.headers_mut().insert(header::USER_AGENT, self.user_agent.clone());
+        // Some stores want to hear of an empty body, too.
+        if matches!(*request.method(), Method::PUT | Method::POST) {
+            let length = request.body().content_length();
+            request.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
         let moved = Moved::default();
         let request = request.map(|body| Outgoing { body, slice: Bytes::new(), moved: moved.clone() });
         tokio::select! {
+            // First, because an answer may have come while nobody looked.
+            biased;
             answer = self.client.request(request) => {
                 let answer: Response<Incoming> = answer.map_err(|error| Trouble::Transport(chain(&error)))?;
                 Ok(answer.map(|body| HttpResponseBody::new(Watched { body, stall, alarm: None })))

@@ -110,6 +110,7 @@ fn s3_store(endpoint: SocketAddr, bucket: &str, part: u64) -> Arc<dyn Store> {
         copying: Copying { threshold: part, part_size: part, concurrency: 4 },
         presigning: Presigning { lifetime: Duration::from_mins(1), window: Duration::from_mins(1), endpoint: None },
         tls: trust::nobody().unwrap(),
+        credentials_tls: trust::nobody().unwrap(),
         user_agent: "pierhead-tests".to_owned(),
         patience: Patience::default(),
     };

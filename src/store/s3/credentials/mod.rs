@@ -3,12 +3,18 @@
 //! `object_store` knows the metadata service of machines and how a web identity is changed for keys; `profile` reads the
 //! files that AWS's tools share, `container` asks the agents of ECS and EKS. Keys that end are changed minutes ahead.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use object_store::{
     RetryConfig, StaticCredentialProvider,
     aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredential, AwsCredentialProvider},
 };
+
+use tokio::time::timeout;
 
 use crate::{
     clock::Clock,
@@ -22,9 +28,29 @@ use crate::{
 mod container;
 mod profile;
 
+/// How long whoever gives credentials may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the credentials at hand are good after a first attempt to change them, which comes five minutes before their
+/// end, and how long nobody is asked after a failure.
+const GOOD_FOR: Duration = Duration::from_mins(4);
+const PAUSE: Duration = Duration::from_secs(10);
+
 /// Gives credentials that are good now.
 #[derive(Debug)]
-pub(super) struct Provider(Option<AwsCredentialProvider>);
+pub(super) struct Provider {
+    /// `None` where requests are not signed.
+    inner: Option<AwsCredentialProvider>,
+    held: Mutex<Held>,
+}
+
+/// What was given last, for as long as those who give do not answer.
+#[derive(Debug, Default)]
+struct Held {
+    credential: Option<Arc<AwsCredential>>,
+    /// Since when nothing new was given, and when that was tried last.
+    failing: Option<(Instant, Instant)>,
+}
 
 impl Provider {
     /// `wire` reaches the services that hand credentials out.
@@ -34,7 +60,7 @@ impl Provider {
         wire: &Wire,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, object_store::Error> {
-        Ok(Self(provider(credentials, region, wire, clock)?))
+        Ok(Self { inner: provider(credentials, region, wire, clock)?, held: Mutex::default() })
     }
 
     /// `None` where requests are not signed.
@@ -42,10 +68,41 @@ impl Provider {
     /// # Errors
     /// Why there are none, without any of their text.
     pub(super) async fn get(&self) -> Result<Option<Arc<AwsCredential>>, String> {
-        match &self.0 {
-            None => Ok(None),
-            Some(provider) => provider.get_credential().await.map(Some).map_err(|error| error.to_string()),
+        let Some(inner) = &self.inner else { return Ok(None) };
+        if let Some(held) = self.held().while_paused() {
+            return Ok(Some(held));
         }
+        let given = match timeout(PATIENCE, inner.get_credential()).await {
+            Ok(given) => given.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("no answer within {PATIENCE:?}")),
+        };
+        let mut held = self.held();
+        match given {
+            Ok(credential) => {
+                *held = Held { credential: Some(Arc::clone(&credential)), failing: None };
+                Ok(Some(credential))
+            }
+            Err(error) => held.after_failure().map(Some).ok_or(error),
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    /// The credentials at hand, shortly after nobody would give others.
+    fn while_paused(&self) -> Option<Arc<AwsCredential>> {
+        let (since, last) = self.failing?;
+        (last.elapsed() < PAUSE && since.elapsed() < GOOD_FOR).then(|| self.credential.clone()).flatten()
+    }
+
+    /// The credentials at hand, if they are good still.
+    fn after_failure(&mut self) -> Option<Arc<AwsCredential>> {
+        let since = self.failing.map_or_else(Instant::now, |(since, _)| since);
+        self.failing = Some((since, Instant::now()));
+        self.credential.clone().filter(|_| since.elapsed() < GOOD_FOR)
     }
 }
 
@@ -58,7 +115,9 @@ fn provider(
     // The bucket is not used: what is built is a provider of credentials.
     let builder = || {
         let builder = AmazonS3Builder::new().with_bucket_name("unused").with_region(region);
-        builder.with_retry(RetryConfig::default()).with_http_connector(wire.clone())
+        builder
+            .with_retry(RetryConfig { max_retries: 3, retry_timeout: PATIENCE, ..RetryConfig::default() })
+            .with_http_connector(wire.clone())
     };
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let builder = match credentials {

@@ -19,6 +19,8 @@ use crate::store::s3::settings;
 /// How long what a profile's files said is believed.
 const LIFETIME: Duration = Duration::from_mins(5);
 
+const KEY_ID: &str = "aws_access_key_id";
+
 /// Largest file of profiles, in bytes.
 const SIZE_MAX: u64 = 1 << 20;
 
@@ -29,7 +31,8 @@ pub(super) struct Profile {
     files: Vec<PathBuf>,
     /// Asked where there is no such profile.
     otherwise: Option<AwsCredentialProvider>,
-    read: Mutex<Option<(Instant, Arc<AwsCredential>)>>,
+    /// What was found, and when; `None` for no such profile.
+    read: Mutex<Option<(Instant, Option<Arc<AwsCredential>>)>>,
 }
 
 impl Profile {
@@ -61,20 +64,28 @@ impl CredentialProvider for Profile {
 
     async fn get_credential(&self) -> object_store::Result<Arc<AwsCredential>> {
         let mut read = self.read.lock().await;
-        if let Some((when, credential)) = &*read
-            && when.elapsed() < LIFETIME
-        {
-            return Ok(Arc::clone(credential));
+        let known = read.as_ref().filter(|(when, _)| when.elapsed() < LIFETIME).map(|(_, found)| found.clone());
+        match (known, &self.otherwise) {
+            (Some(Some(credential)), _) => return Ok(credential),
+            (Some(None), Some(otherwise)) => {
+                drop(read);
+                return otherwise.get_credential().await;
+            }
+            _ => {}
         }
         let credential = match (self.load().await, &self.otherwise) {
             (Ok(credential), _) => Arc::new(credential),
-            (Err(ProfileError::Missing(_)), Some(otherwise)) => {
+            (Err(error), Some(otherwise)) if error.is_nobodys_choice() => {
+                if !matches!(error, ProfileError::Missing(_)) {
+                    tracing::warn!("storage.s3: {error}; credentials are asked from the surroundings");
+                }
+                *read = Some((Instant::now(), None));
                 drop(read);
                 return otherwise.get_credential().await;
             }
             (Err(error), _) => return Err(object_store::Error::Generic { store: "S3", source: error.into() }),
         };
-        *read = Some((Instant::now(), Arc::clone(&credential)));
+        *read = Some((Instant::now(), Some(Arc::clone(&credential))));
         Ok(credential)
     }
 }
@@ -91,6 +102,20 @@ enum ProfileError {
     Unsupported { name: String, key: String },
     #[error("the profile {name} has no {key}")]
     Incomplete { name: String, key: &'static str },
+}
+
+impl ProfileError {
+    /// Whether it is nothing to somebody who never chose the profile: Amazon's SDKs go on to what comes next, too.
+    fn is_nobodys_choice(&self) -> bool {
+        match self {
+            Self::Missing(_) => true,
+            Self::Incomplete { key, .. } => *key == KEY_ID,
+            Self::Unreadable { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory)
+            }
+            Self::Unsupported { .. } => false,
+        }
+    }
 }
 
 /// Reads a profile; what an earlier file says wins over a later one.
@@ -115,7 +140,7 @@ fn credential(name: &str, files: &[String]) -> Result<AwsCredential, ProfileErro
     }
     let find = |key| entries.iter().find(|(name, _)| *name == key).map(|(_, value)| (*value).to_owned());
     let unsupported = ["role_arn", "credential_process", "sso_session", "sso_start_url"];
-    let key_id = find("aws_access_key_id");
+    let key_id = find(KEY_ID);
     if key_id.is_none()
         && let Some(key) = unsupported.iter().find(|key| find(key).is_some())
     {
@@ -125,7 +150,7 @@ fn credential(name: &str, files: &[String]) -> Result<AwsCredential, ProfileErro
         value.filter(|value| !value.is_empty()).ok_or_else(|| ProfileError::Incomplete { name: name.to_owned(), key })
     };
     Ok(AwsCredential {
-        key_id: need("aws_access_key_id", key_id)?,
+        key_id: need(KEY_ID, key_id)?,
         secret_key: need("aws_secret_access_key", find("aws_secret_access_key"))?,
         token: find("aws_session_token"),
     })

@@ -121,7 +121,7 @@ pub async fn examine(
     let settings = Settings { patience: PATIENCE, ..settings.clone() };
     let mut examination = Examination {
         store: Arc::new(S3::open(settings.clone(), Arc::clone(clock))?),
-        wire: Wire::new(&settings),
+        wire: Wire::new(&settings, &settings.tls),
         clock: Arc::clone(clock),
         plan,
         place: Place::of(&settings),
