@@ -2,8 +2,9 @@
 //!
 //! A test asks [`tools`] whether the programs it needs are here, makes a [`registry::Registry`] out of a
 //! [`registry::Program`] (ours or Debian's docker-registry: the server under test is a value) and drives it with
-//! programs that others wrote. Everything lies in temporary directories and listens on loopback; a process is ended
-//! by its own id when its value is dropped.
+//! programs that others wrote, or pushes by [`push`]. What is stored lies in a directory or in the store of [`s3`].
+//! Everything lies in temporary directories and listens on loopback; a process is ended by its own id when its value is
+//! dropped.
 
 pub(crate) mod balancer;
 pub(crate) mod certificate;

@@ -30,7 +30,7 @@ mod listing;
 const KEPT_MAX: usize = 16 << 20;
 
 /// What is kept of all objects together.
-const KEPT_TOTAL_MAX: usize = 1 << 30;
+const KEPT_TOTAL_MAX: usize = 2 << 30;
 
 /// The smallest part that need not be the last.
 const PART_MIN: u64 = 5 << 20;
