@@ -119,7 +119,7 @@ impl Failure {
     pub(super) const fn is_ambiguous(&self) -> bool {
         match &self.trouble {
             // The store's own refusal is one; a 503 without its words may come from something in between.
-            Trouble::Answer(answer) => answer.status >= 500 && !(answer.status == 503 && !answer.code.is_empty()),
+            Trouble::Answer(answer) => answer.status >= 500 && (answer.status != 503 || answer.code.is_empty()),
             Trouble::Transport(_) | Trouble::Stalled(_) => true,
             Trouble::Credentials(_) | Trouble::Nonsense(_) => false,
         }

@@ -62,21 +62,8 @@ impl S3 {
                 let entries: Vec<Entry> = entries.into_values().take(listing.limit).collect();
                 return Ok(Page { entries, more: true });
             }
-            from = self.next(listing, &from, &objects, last)?;
+            from = next(listing, &from, &objects, last)?;
         }
-    }
-
-    /// Where the store's next page begins; every store says so, but for a few that want the last name again.
-    fn next(&self, listing: &Listing, from: &From, objects: &Objects, last: Option<String>) -> Result<From> {
-        let next = match (&objects.next_continuation_token, last) {
-            (Some(token), _) if !token.is_empty() => From::Token(token.clone()),
-            (_, last) => From::Name(last),
-        };
-        if next == *from || next == From::Name(None) {
-            let trouble = Trouble::Nonsense("the listing goes on and does not say where".to_owned());
-            return Err(Failure { method: Method::GET, trouble }.into_error(Operation::List, &listing.prefix));
-        }
-        Ok(next)
     }
 
     /// One page of the store's, and the last relative name in it.
@@ -203,6 +190,19 @@ impl S3 {
         let body = body.map_err(|error| failed(Trouble::Transport(error.to_string())))?;
         xml::read(&body).map_err(|error| failed(Trouble::Nonsense(error)))
     }
+}
+
+/// Where the store's next page begins; every store says so, but for a few that want the last name again.
+fn next(listing: &Listing, from: &From, objects: &Objects, last: Option<String>) -> Result<From> {
+    let next = match (&objects.next_continuation_token, last) {
+        (Some(token), _) if !token.is_empty() => From::Token(token.clone()),
+        (_, last) => From::Name(last),
+    };
+    if next == *from || next == From::Name(None) {
+        let trouble = Trouble::Nonsense("the listing goes on and does not say where".to_owned());
+        return Err(Failure { method: Method::GET, trouble }.into_error(Operation::List, &listing.prefix));
+    }
+    Ok(next)
 }
 
 /// The beginnings of a name that come before it, and with a slash behind them after it.

@@ -275,6 +275,7 @@ async fn the_clock_is_wrong() {
 fn settings(port: u16, bucket: &str) -> settings::Settings {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let tls = Arc::new(tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth());
     settings::Settings {
         endpoint: format!("http://127.0.0.1:{port}").parse().unwrap(),
         region: REGION.to_owned(),
@@ -294,7 +295,8 @@ fn settings(port: u16, bucket: &str) -> settings::Settings {
             window: Duration::from_mins(5),
             endpoint: None,
         },
-        tls: Arc::new(tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()),
+        tls: Arc::clone(&tls),
+        credentials_tls: tls,
         user_agent: "pierhead-test".to_owned(),
         patience: settings::Patience::default(),
     }

@@ -23,6 +23,7 @@ const PAGE_MAX: usize = 1000;
 pub(super) fn objects(target: &Target, objects: &BTreeMap<String, Object>) -> Response<Body> {
     let prefix = target.query("prefix").unwrap_or_default();
     let delimiter = target.query("delimiter").filter(|delimiter| !delimiter.is_empty());
+    let continued = target.query("continuation-token").is_some();
     let after = target.query("continuation-token").or_else(|| target.query("start-after")).unwrap_or_default();
     let limit = target.query("max-keys").and_then(|limit| limit.parse().ok()).unwrap_or(PAGE_MAX).min(PAGE_MAX);
     let spelled = |text: &str| match target.query("encoding-type") {
@@ -37,8 +38,9 @@ pub(super) fn objects(target: &Target, objects: &BTreeMap<String, Object>) -> Re
         let Some(below) = key.strip_prefix(prefix) else { break };
         let fold =
             delimiter.and_then(|delimiter| below.find(delimiter).map(|at| &key[..prefix.len() + at + delimiter.len()]));
-        // What a page ended with does not come again, nor does what it stood for.
-        if fold.is_some_and(|fold| fold == after || folded.last() == Some(&fold)) {
+        // What a page ended with does not come again when it is continued. Behind a name it does: what lies below a
+        // folded name comes after it.
+        if fold.is_some_and(|fold| (continued && fold == after) || folded.last() == Some(&fold)) {
             continue;
         }
         if count == limit {
