@@ -2,12 +2,10 @@
 
 use std::ops::Range;
 
-use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use http::{Method, Request};
+use http::{Request, request::Builder};
 use object_store::{
     MultipartId,
-    client::HttpRequestBody,
     multipart::{MultipartStore as _, PartId},
 };
 
@@ -17,9 +15,8 @@ use crate::store::{
     key::Key,
     s3::{
         S3,
-        failure::{BODY_MAX, Failure, Trouble, translate},
-        wire::beginning,
-        xml::{self, CopiedPart, Initiated},
+        failure::translate,
+        xml::{CopiedPart, Initiated},
     },
 };
 
@@ -57,10 +54,8 @@ impl S3 {
     }
 
     pub(super) async fn copy_whole(&self, source: &Key, to: &Key) -> Result<()> {
-        let mut request = self.copy_request(source, to, &[])?;
-        request.headers_mut().extend(self.described.clone());
-        self.transport.send(request).await.map_err(|failure| failure.into_error(Operation::Promote, to))?;
-        Ok(())
+        let request = self.describe(self.copy_request(source, to, &[]));
+        self.send(request, Operation::Promote, to).await.map(drop)
     }
 
     pub(super) async fn copy_parts(&self, sources: &[Key], sizes: &[u64], to: &Key) -> Result<()> {
@@ -94,43 +89,28 @@ impl S3 {
         number: usize,
         piece: &Piece,
     ) -> Result<PartId> {
-        let nonsense = |what| Failure { method: Method::PUT, trouble: what }.into_error(Operation::Promote, to);
         let number = number.to_string();
-        let mut request = self.copy_request(source, to, &[("partNumber", &number), ("uploadId", id)])?;
-        let range = format!("bytes={}-{}", piece.range.start, piece.range.end - 1);
-        let range = range.try_into().expect("digits are visible ASCII");
-        request.headers_mut().insert("x-amz-copy-source-range", range);
-        let answer =
-            self.transport.send(request).await.map_err(|failure| failure.into_error(Operation::Promote, to))?;
-        let body = beginning(answer.into_body(), BODY_MAX).await;
-        let body = body.map_err(|error| nonsense(Trouble::Transport(error.to_string())))?;
-        let part: CopiedPart = xml::read(&body).map_err(|error| nonsense(Trouble::Nonsense(error)))?;
+        let request = self
+            .copy_request(source, to, &[("partNumber", &number), ("uploadId", id)])
+            .header("x-amz-copy-source-range", format!("bytes={}-{}", piece.range.start, piece.range.end - 1));
+        let part: CopiedPart = self.ask(request, Operation::Promote, to).await?;
         Ok(PartId { content_id: part.tag })
     }
 
     /// Without the checksum that other uploads announce: it is the store that reads these bytes.
     async fn create_for_copies(&self, to: &Key) -> Result<MultipartId> {
-        let failed = |trouble| Failure { method: Method::POST, trouble }.into_error(Operation::Promote, to);
-        let request = Request::post(self.bucket.object(to, &[("uploads", "")]));
-        let request = request.body(HttpRequestBody::from(Bytes::new()));
-        let mut request = request.map_err(|error| failed(Trouble::Nonsense(error.to_string())))?;
-        request.headers_mut().extend(self.described.clone());
-        let answer =
-            self.transport.send(request).await.map_err(|failure| failure.into_error(Operation::Promote, to))?;
-        let body = beginning(answer.into_body(), BODY_MAX).await;
-        let body = body.map_err(|error| failed(Trouble::Transport(error.to_string())))?;
-        let initiated: Initiated = xml::read(&body).map_err(|error| failed(Trouble::Nonsense(error)))?;
+        let request = self.describe(Request::post(self.bucket.object(to, &[("uploads", "")])));
+        let initiated: Initiated = self.ask(request, Operation::Promote, to).await?;
         Ok(initiated.upload_id)
     }
 
-    fn copy_request(&self, source: &Key, to: &Key, query: &[(&str, &str)]) -> Result<Request<HttpRequestBody>> {
-        let request = Request::put(self.bucket.object(to, query))
-            .header("x-amz-copy-source", self.bucket.copy_source(source))
-            .body(HttpRequestBody::from(Bytes::new()));
-        request.map_err(|error| {
-            let trouble = Trouble::Nonsense(error.to_string());
-            Failure { method: Method::PUT, trouble }.into_error(Operation::Promote, to)
-        })
+    fn copy_request(&self, source: &Key, to: &Key, query: &[(&str, &str)]) -> Builder {
+        Request::put(self.bucket.object(to, query)).header("x-amz-copy-source", self.bucket.copy_source(source))
+    }
+
+    /// Adds what goes with every object that is written.
+    fn describe(&self, request: Builder) -> Builder {
+        self.described.iter().fold(request, |request, (name, value)| request.header(name, value))
     }
 }
 

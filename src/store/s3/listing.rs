@@ -8,10 +8,8 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::{Method, Request};
-use object_store::client::HttpRequestBody;
 
 use crate::store::{
     Depth, Entry, Listing, Meta, Multipart, Page, Pending, Result,
@@ -20,9 +18,7 @@ use crate::store::{
     s3::{
         S3,
         failure::{Failure, Trouble},
-        transport::WHOLE_MAX,
-        wire::beginning,
-        xml::{self, Objects, Unfinished},
+        xml::{Objects, Unfinished},
     },
 };
 
@@ -82,7 +78,8 @@ impl S3 {
         if let Some((name, value)) = &start {
             query.push((name, value));
         }
-        let objects: Objects = self.ask(&self.bucket.bucket(&query), Operation::List, &listing.prefix).await?;
+        let objects: Objects =
+            self.ask(Request::get(self.bucket.bucket(&query)), Operation::List, &listing.prefix).await?;
         let last = {
             let keys = objects.contents.iter().map(|content| objects.name(&content.key));
             let folded = objects.common_prefixes.iter().map(|folded| objects.name(&folded.prefix));
@@ -141,7 +138,7 @@ impl S3 {
         let Ok(child) = prefix.join(name) else { return Ok(false) };
         let below = self.prefix(&child);
         let query = [("list-type", "2"), ("encoding-type", "url"), ("max-keys", "1"), ("prefix", below.as_str())];
-        let objects: Objects = self.ask(&self.bucket.bucket(&query), Operation::List, prefix).await?;
+        let objects: Objects = self.ask(Request::get(self.bucket.bucket(&query)), Operation::List, prefix).await?;
         Ok(!objects.contents.is_empty())
     }
 
@@ -156,7 +153,8 @@ impl S3 {
                     query.push(("upload-id-marker", id));
                 }
             }
-            let page: Unfinished = self.ask(&self.bucket.bucket(&query), Operation::Pending, prefix).await?;
+            let page: Unfinished =
+                self.ask(Request::get(self.bucket.bucket(&query)), Operation::Pending, prefix).await?;
             for upload in &page.uploads {
                 let full = page.name(&upload.key);
                 let key = self.bucket.relative(&full).and_then(|key| key.parse::<Key>().ok());
@@ -178,17 +176,6 @@ impl S3 {
     /// What full keys below a key begin with.
     fn prefix(&self, key: &Key) -> String {
         format!("{}/", self.bucket.full(key))
-    }
-
-    /// An answer in XML to a GET.
-    pub(super) async fn ask<T: xml::Answer>(&self, address: &str, operation: Operation, key: &Key) -> Result<T> {
-        let failed = |trouble| Failure { method: Method::GET, trouble }.into_error(operation, key);
-        let request = Request::get(address).body(HttpRequestBody::from(Bytes::new()));
-        let request = request.map_err(|error| failed(Trouble::Nonsense(error.to_string())))?;
-        let answer = self.transport.send(request).await.map_err(|failure| failure.into_error(operation, key))?;
-        let body = beginning(answer.into_body(), WHOLE_MAX).await;
-        let body = body.map_err(|error| failed(Trouble::Transport(error.to_string())))?;
-        xml::read(&body).map_err(|error| failed(Trouble::Nonsense(error)))
     }
 }
 

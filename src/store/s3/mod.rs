@@ -1,7 +1,7 @@
 //! A bucket of S3, or of whatever speaks its language.
 //!
 //! `object_store` writes most requests down and knows where credentials come from; what it cannot say (listings with
-//! foreign keys in them, copies of parts) stands in `listing` and `copy`. All of them take one way to the store:
+//! foreign keys in them, copies of parts) stands in `listing` and `copy`, sent by `ask`. All of them take one way to the store:
 //! `transport` signs (`signer`, `credentials`), sends, and sends again within a budget (`retry`); `wire` watches whether
 //! bytes still move; `failure` says what went wrong in the store's words. Downloads go on behind a cut (`download`).
 //! [`S3`] also signs addresses for clients (`presign`), and learns at the start what its store can do (`probe`).
@@ -48,6 +48,7 @@ use crate::{
     },
 };
 
+mod ask;
 mod copy;
 mod credentials;
 pub mod doctor;
