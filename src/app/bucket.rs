@@ -9,7 +9,7 @@ use crate::{
     clock::Clock,
     config::{
         Config,
-        edge::Downloads,
+        edge::downloads::Downloads,
         storage::{
             Redirect,
             s3::{

@@ -10,7 +10,7 @@ use crate::{
     },
     config::{
         Config,
-        edge::{self, Limits},
+        edge::{self, limits::Limits},
         storage::{Cache, Driver, Purging},
         validation::{Platforms, Validation as Configured},
     },
@@ -69,7 +69,7 @@ pub(super) fn api(config: &Config) -> Result<api::settings::Settings> {
     })
 }
 
-fn downloads(configured: &edge::Downloads) -> Downloads {
+fn downloads(configured: &edge::downloads::Downloads) -> Downloads {
     Downloads {
         forward: configured.forward_networks.clone(),
         redirect: configured.redirect_networks.clone(),

@@ -98,7 +98,7 @@ impl Http {
     /// Reads `http` and what `edge` adds to it.
     pub(in crate::config) fn read(http: &Section<'_>, edge: &Section<'_>, warnings: &mut Vec<Warning>) -> Result<Self> {
         let external_url = external_url(http, edge)?;
-        let tls = Tls::read(http.section("tls")?.as_ref(), &edge::development(edge)?, warnings)?;
+        let tls = Tls::read(http.section("tls")?.as_ref(), &edge::development::read(edge)?, warnings)?;
         let listen = listen(http)?;
         if tls.is_none() && !listen.is_local() {
             let text = "is not set: tokens, passwords and images travel unencrypted from here";

@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow};
 
 use crate::config::{
     Warning,
-    edge::Development,
+    edge::development::Development,
     inert,
     node::Origin,
     schema::{Key, section, value, values},

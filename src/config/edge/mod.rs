@@ -1,0 +1,58 @@
+//! `edge`: what is ours alone, in one section, so that Distribution still starts on the same file. One file for each of
+//! its sections.
+
+use std::net::IpAddr;
+
+use anyhow::Result;
+use ipnet::IpNet;
+
+use crate::config::{
+    Warning,
+    edge::{downloads::Downloads, limits::Limits, uploads::Uploads},
+    schema::{Key, section, value},
+    section::{Field, Section},
+    storage::Storage,
+};
+
+pub(in crate::config) mod development;
+pub mod downloads;
+pub mod limits;
+pub mod uploads;
+
+pub(in crate::config) const KEYS: &[Key] = &[
+    value("strict").or("false"),
+    value("external_url"),
+    section("uploads", uploads::KEYS).always(),
+    section("limits", limits::KEYS).always(),
+    section("downloads", downloads::KEYS).always(),
+    section("tls", &[value("development").or("false"), value("directory").or("certs/dev")]).always(),
+];
+
+#[derive(Clone, Debug)]
+pub struct Edge {
+    /// Whether a key file that others can read, or a certificate outside its validity, is refused.
+    pub strict: bool,
+    pub uploads: Uploads,
+    pub limits: Limits,
+    pub downloads: Downloads,
+}
+
+impl Edge {
+    pub(in crate::config) fn read(edge: &Section<'_>, storage: &Storage, warnings: &mut Vec<Warning>) -> Result<Self> {
+        Ok(Self {
+            strict: edge.boolean("strict")?,
+            uploads: Uploads::read(&edge.need_section("uploads")?)?,
+            limits: Limits::read(&edge.need_section("limits")?)?,
+            downloads: Downloads::read(&edge.need_section("downloads")?, storage, warnings)?,
+        })
+    }
+}
+
+/// A network, or one address.
+pub(in crate::config) fn network(field: &Field<'_>) -> Result<IpNet> {
+    let text = field.text()?;
+    let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    network.map(|network| network.trunc()).ok_or_else(|| {
+        field.fail(format_args!("is {text:?}; it must be a network such as 10.0.0.0/8 or fd00::/8, or an address"))
+    })
+}
