@@ -62,7 +62,7 @@ fn pair(config: &Config, certificate: &Path, key: &Path, clock: &dyn Clock) -> R
 }
 
 fn terms(settings: &tls::Settings, pairs: &[Pair]) -> Result<Arc<rustls::ServerConfig>> {
-    tls::server_config(settings, Arc::new(Certificates::new(pairs))).context("http.tls")
+    tls::server_config(settings, Arc::new(Certificates::new(pairs.to_vec()))).context("http.tls")
 }
 
 fn settings(tls: &Tls, http2: bool) -> tls::Settings {

@@ -1,6 +1,9 @@
 //! The certificates in force, by name: looked up at each handshake, replaced as a whole.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use arc_swap::ArcSwap;
 use rustls::{
@@ -13,7 +16,26 @@ use crate::tls::pem::Pair;
 /// Chooses the pair for a handshake: by the exact name that the client asked for, else by the wildcard that covers it
 /// (RFC 6125 section 6.4.3: one whole left-most label), else the default, which is the first pair.
 #[derive(Debug, Default)]
-pub struct Certificates(ArcSwap<Table>);
+pub struct Certificates {
+    table: ArcSwap<Table>,
+    /// What the table was made of.
+    pairs: Mutex<Pairs>,
+}
+
+#[derive(Debug, Default)]
+struct Pairs {
+    files: Vec<Pair>,
+    issued: Vec<Pair>,
+}
+
+/// Who brings pairs. Those of files come first: what an operator put there is meant.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Origin {
+    /// Files that the configuration names, or a development certificate.
+    Files,
+    /// A certificate authority, by ACME.
+    Issued,
+}
 
 #[derive(Debug, Default)]
 struct Table {
@@ -22,33 +44,42 @@ struct Table {
 }
 
 impl Certificates {
-    /// `pairs` in order of precedence: the first is the default, and of two with one name the earlier is presented.
+    /// `pairs` of files, in order of precedence: the first is the default, and of two with one name the earlier is
+    /// presented.
     #[must_use]
-    pub fn new(pairs: &[Pair]) -> Self {
-        Self(ArcSwap::from_pointee(Table::new(pairs)))
+    pub fn new(pairs: Vec<Pair>) -> Self {
+        let certificates = Self::default();
+        certificates.replace(Origin::Files, pairs);
+        certificates
     }
 
-    /// From now on these are presented. Handshakes that have begun, and connections, keep what they have.
-    pub fn replace(&self, pairs: &[Pair]) {
-        self.0.store(Arc::new(Table::new(pairs)));
+    /// From now on these are presented in place of all earlier ones of that origin. Handshakes that have begun, and
+    /// connections, keep what they have.
+    pub fn replace(&self, origin: Origin, pairs: Vec<Pair>) {
+        let mut held = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
+        match origin {
+            Origin::Files => held.files = pairs,
+            Origin::Issued => held.issued = pairs,
+        }
+        self.table.store(Arc::new(Table::new(held.files.iter().chain(&held.issued))));
     }
 
     fn choose(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
-        let table = self.0.load();
+        let table = self.table.load();
         let named = name.and_then(|name| table.named(&name.to_ascii_lowercase()));
         named.or(table.default.as_ref()).cloned()
     }
 }
 
 impl Table {
-    fn new(pairs: &[Pair]) -> Self {
+    fn new<'a>(pairs: impl Iterator<Item = &'a Pair> + Clone) -> Self {
         let mut by_name = HashMap::new();
-        for pair in pairs {
+        for pair in pairs.clone() {
             for name in pair.names() {
                 by_name.entry(name.to_ascii_lowercase()).or_insert_with(|| pair.certified());
             }
         }
-        Self { by_name, default: pairs.first().map(Pair::certified) }
+        Self { by_name, default: pairs.map(Pair::certified).next() }
     }
 
     fn named(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
@@ -82,7 +113,7 @@ mod tests {
     #[test]
     fn the_most_specific_name_wins() {
         let pairs = [pair(&["default.test"]), pair(&["*.a.test"]), pair(&["x.a.test", "default.test"])];
-        let certificates = Certificates::new(&pairs);
+        let certificates = Certificates::new(pairs.to_vec());
         let check = |name: Option<&str>, expected: usize| {
             let chosen = certificates.choose(name).unwrap();
             assert!(Arc::ptr_eq(&chosen, &pairs[expected].certified()), "{name:?}");
@@ -100,10 +131,15 @@ mod tests {
     #[test]
     fn replacing_changes_what_is_chosen() {
         let (old, new) = (pair(&["a.test"]), pair(&["a.test"]));
-        let certificates = Certificates::new(std::slice::from_ref(&old));
-        certificates.replace(std::slice::from_ref(&new));
+        let certificates = Certificates::new(vec![old.clone()]);
+        certificates.replace(Origin::Files, vec![new.clone()]);
         assert!(Arc::ptr_eq(&certificates.choose(Some("a.test")).unwrap(), &new.certified()));
-        certificates.replace(&[]);
+        // Files come first.
+        certificates.replace(Origin::Issued, vec![old.clone()]);
+        assert!(Arc::ptr_eq(&certificates.choose(Some("a.test")).unwrap(), &new.certified()));
+        certificates.replace(Origin::Files, Vec::new());
+        assert!(Arc::ptr_eq(&certificates.choose(Some("a.test")).unwrap(), &old.certified()));
+        certificates.replace(Origin::Issued, Vec::new());
         assert!(certificates.choose(Some("a.test")).is_none());
     }
 }

@@ -207,7 +207,7 @@ impl Rig {
         tls::install_provider();
         let directory = tempfile::tempdir().unwrap();
         let (pair, roots) = development_pair(directory.path());
-        let certificates = Arc::new(Certificates::new(&[pair]));
+        let certificates = Arc::new(Certificates::new(vec![pair]));
         let tls = plan.tls.map(|settings| tls::server_config(&settings, Arc::clone(&certificates)).unwrap());
         let server = Server::bind(Settings {
             listeners: vec![Endpoint { address: Address::tcp("127.0.0.1:0").unwrap(), tls }],

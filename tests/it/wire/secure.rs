@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pierhead::tls::{self, Http2, Version, client};
+use pierhead::tls::{self, Http2, Version, certificates::Origin, client};
 use rustls::{
     ClientConfig, HandshakeKind, NamedGroup,
     pki_types::{CertificateDer, PrivateKeyDer},
@@ -81,7 +81,7 @@ async fn certificates_change_under_a_running_server() {
     let elsewhere = tempfile::tempdir().unwrap();
     let (pair, roots) = development_pair(elsewhere.path());
     let mut open = rig.secure(rig.client()).await.unwrap();
-    rig.certificates.replace(&[pair]);
+    rig.certificates.replace(Origin::Files, vec![pair]);
     assert!(ask(&rig, rig.client()).await.is_err());
     let new = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     assert_eq!(ask(&rig, new).await, Ok(200));
