@@ -17,6 +17,7 @@ use crate::{
     server::{
         connection::Context,
         framing::Refusal,
+        proxies::Hop,
         reply::{self, After},
         request::{self, Shared},
     },
@@ -55,6 +56,7 @@ pub struct Exchange {
     pub method: Method,
     pub uri: Uri,
     pub version: Version,
+    /// As the handler saw it: the client's, not that of a trusted proxy.
     pub connection: api::Connection,
     pub host: Option<String>,
     pub user_agent: Option<String>,
@@ -87,20 +89,21 @@ pub enum Ending {
 pub(super) async fn run(
     context: &Arc<Context>,
     session: ServerSession,
-    connection: &api::Connection,
+    hop: &Hop,
     refusal: Option<Refusal>,
 ) -> (Ending, Option<ServerSession>) {
     let started = Instant::now();
     context.observer.begin();
     let id = Uuid::new_v4();
     let head = request::head(&session);
-    let mut exchange = record(id, &head, connection);
+    let connection = context.proxies.resolve(hop, &head.headers);
+    let mut exchange = record(id, &head, &connection);
     let session = request::share(session, &head);
     // Where a badly framed request ends is not known for sure.
     let after = if refusal.is_some() { After::Close } else { After::Reuse };
     let mut reply = match refusal {
         Some(refusal) => refusal.reply(),
-        None => handle(context, request::request(id, head, connection, &session, &context.deadlines)).await,
+        None => handle(context, request::request(id, head, &connection, &session, &context.deadlines)).await,
     };
     exchange.status = reply.status;
     exchange.content_type = text(&reply.headers, &header::CONTENT_TYPE);

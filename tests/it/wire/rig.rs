@@ -20,6 +20,7 @@ use pierhead::{
         Deadlines, Endpoint, Handler, Limits, Server, Settings,
         address::Address,
         exchange::{Ending, Exchange, Observer},
+        proxies::Proxies,
     },
     tls::{self, certificates::Certificates, development, pem},
 };
@@ -210,9 +211,10 @@ impl Rig {
         let certificates = Arc::new(Certificates::new(vec![pair]));
         let tls = plan.tls.map(|settings| tls::server_config(&settings, Arc::clone(&certificates)).unwrap());
         let server = Server::bind(Settings {
-            listeners: vec![Endpoint { address: Address::tcp("127.0.0.1:0").unwrap(), tls }],
+            listeners: vec![Endpoint::new(Address::tcp("127.0.0.1:0").unwrap(), tls)],
             limits: plan.limits,
             deadlines: plan.deadlines,
+            proxies: Proxies::default(),
             drain: plan.drain,
         })
         .unwrap();
