@@ -221,7 +221,8 @@ fn server_settings(config: &Config, tls: Option<Arc<rustls::ServerConfig>>) -> R
     };
     let (limits, deadlines) = policy::bounds(&config.edge.limits);
     let drain = (!config.http.drain_timeout.is_zero()).then_some(config.http.drain_timeout);
-    Ok(server::Settings { listeners: vec![server::Endpoint { address, tls }], limits, deadlines, drain })
+    let registry = server::Endpoint { address, tls, serves: server::Serves::Registry };
+    Ok(server::Settings { listeners: vec![registry], limits, deadlines, drain, challenges: None })
 }
 
 async fn open_debug(config: &Config, health: &Health, metrics: &Arc<Metrics>) -> Result<Option<(Debug, Pages)>> {

@@ -16,7 +16,7 @@ use tokio::{
 use tracing::warn;
 
 use crate::server::{
-    BindError, Endpoint,
+    BindError, Endpoint, Serves,
     address::Address,
     connection::{self, Context},
     exchange::Observer,
@@ -35,6 +35,7 @@ pub(super) struct Listener {
     bound: Bound,
     local: Address,
     tls: Option<Arc<ServerConfig>>,
+    serves: Serves,
 }
 
 #[derive(Debug)]
@@ -68,11 +69,15 @@ impl Listener {
                 (Bound::Unix(listener, SocketFile(path.clone())), endpoint.address.clone())
             }
         };
-        Ok(Self { bound, local, tls: endpoint.tls.clone() })
+        Ok(Self { bound, local, tls: endpoint.tls.clone(), serves: endpoint.serves })
     }
 
     pub(super) const fn local(&self) -> &Address {
         &self.local
+    }
+
+    pub(super) const fn serves(&self) -> Serves {
+        self.serves
     }
 
     /// Registers the socket with the runtime that this is called in.

@@ -3,7 +3,7 @@
 //! `listener` accepts below a connection limit; `connection` does the TLS handshake with our own configuration and
 //! gives the stream to `http1` or `http2`; both read a request's head with pingora's session types and give it to
 //! `exchange`, which refuses what is badly framed (`framing`), lets the handler pull the body (`request`) and writes
-//! what it answers (`reply`). Each side waits for the other: a body chunk is read when the handler asks for it, a
+//! what it answers (`reply`). Before all of that come the proofs that certificate authorities ask for (`challenges`). Each side waits for the other: a body chunk is read when the handler asks for it, a
 //! chunk of an answer is asked for when the last one was written.
 //!
 //! The accept loop and the loop over requests are ours, because pingora's own know no deadline for a whole head, no
@@ -14,6 +14,7 @@
 //! Nothing here knows what a registry is. Time spent waiting for the handler never counts against the client.
 
 pub mod address;
+pub mod challenges;
 pub mod debug;
 pub mod exchange;
 
@@ -38,7 +39,13 @@ use tokio::{
 
 use crate::{
     api,
-    server::{address::Address, connection::Context, exchange::Observer, listener::Listener},
+    server::{
+        address::Address,
+        challenges::{Challenges, Nothing},
+        connection::Context,
+        exchange::Observer,
+        listener::Listener,
+    },
 };
 
 /// Answers requests. A panic becomes a 500.
@@ -57,6 +64,8 @@ pub struct Settings {
     /// How long running requests may take once a shutdown was asked for; `None` cuts them at once, which is what the
     /// registry's `draintimeout: 0` means.
     pub drain: Option<Duration>,
+    /// What is proven to certificate authorities, on every listener; `None` where nobody asks for certificates.
+    pub challenges: Option<Arc<dyn Challenges>>,
 }
 
 /// One address, and the TLS that is spoken on it.
@@ -65,6 +74,16 @@ pub struct Endpoint {
     pub address: Address,
     /// `None`: plain HTTP/1.1.
     pub tls: Option<Arc<ServerConfig>>,
+    pub serves: Serves,
+}
+
+/// What is behind an address, beside the answers to challenges, which come first everywhere.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Serves {
+    /// The handler.
+    Registry,
+    /// Nothing else: every other path is 404.
+    Challenges,
 }
 
 #[derive(Clone, Debug)]
@@ -154,18 +173,26 @@ impl Server {
         shutdown: impl Future<Output = ()> + Send,
     ) -> io::Result<()> {
         let (stop, stopping) = watch::channel(false);
-        let context = Arc::new(Context {
-            handler,
-            observer,
-            limits: self.settings.limits.clone(),
-            deadlines: self.settings.deadlines.clone(),
-            stopping,
-        });
+        let context = |handler| {
+            Arc::new(Context {
+                handler,
+                observer: Arc::clone(&observer),
+                challenges: self.settings.challenges.clone(),
+                limits: self.settings.limits.clone(),
+                deadlines: self.settings.deadlines.clone(),
+                stopping: stopping.clone(),
+            })
+        };
+        let (registry, nothing) = (context(handler), context(Arc::new(Nothing)));
         let slots = Arc::new(Semaphore::new(self.settings.limits.connections.min(Semaphore::MAX_PERMITS)));
         let mut loops = JoinSet::new();
         for listener in self.listeners {
+            let context = match listener.serves() {
+                Serves::Registry => Arc::clone(&registry),
+                Serves::Challenges => Arc::clone(&nothing),
+            };
             let accept = listener.start()?;
-            loops.spawn(accept.serve(Arc::clone(&context), Arc::clone(&slots), self.settings.drain));
+            loops.spawn(accept.serve(context, Arc::clone(&slots), self.settings.drain));
         }
         shutdown.await;
         stop.send_replace(true);

@@ -11,7 +11,7 @@ use http::{HeaderMap, Request, StatusCode};
 use pierhead::{
     api::{self, Body, Log, Reply},
     server::{
-        Deadlines, Endpoint, Handler, Limits, Server, Settings,
+        Deadlines, Endpoint, Handler, Limits, Server, Serves, Settings,
         address::Address,
         exchange::{Exchange, Observer},
     },
@@ -27,10 +27,11 @@ use crate::wire::rig::{PATIENCE, Plan, Rig, everything, status, until};
 
 fn settings(address: Address) -> Settings {
     Settings {
-        listeners: vec![Endpoint { address, tls: None }],
+        listeners: vec![Endpoint { address, tls: None, serves: Serves::Registry }],
         limits: Limits::default(),
         deadlines: Deadlines::default(),
         drain: None,
+        challenges: None,
     }
 }
 
