@@ -52,7 +52,8 @@ fn settings(config: &Config, tls: Option<&Arc<rustls::ServerConfig>>) -> Result<
     }
     let (limits, deadlines) = policy::bounds(&config.edge.limits);
     let drain = (!config.http.drain_timeout.is_zero()).then_some(config.http.drain_timeout);
-    Ok(server::Settings { listeners, limits, deadlines, proxies: proxies(&config.edge.proxies), drain })
+    let proxies = proxies(&config.edge.proxies);
+    Ok(server::Settings { listeners, limits, deadlines, proxies, drain, challenges: None })
 }
 
 fn endpoint(listener: &Listener, tls: Option<&Arc<rustls::ServerConfig>>) -> Result<Endpoint> {

@@ -4,13 +4,13 @@ use std::{fmt, sync::Arc};
 
 use rustls::ServerConfig;
 use tokio::{sync::watch, time::timeout};
-use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
 use crate::{
     api::{self, Scheme},
     server::{
         Deadlines, Handler, Limits, Terms,
+        challenges::{self, Challenges},
         exchange::Observer,
         http1, http2,
         proxies::{Hop, Proxies, Standing},
@@ -24,6 +24,7 @@ use crate::{
 pub(super) struct Context {
     pub(super) handler: Arc<dyn Handler>,
     pub(super) observer: Arc<dyn Observer>,
+    pub(super) challenges: Option<Arc<dyn Challenges>>,
     pub(super) limits: Limits,
     pub(super) deadlines: Deadlines,
     pub(super) proxies: Arc<Proxies>,
@@ -124,8 +125,10 @@ async fn handshake(context: &Context, wire: Wire, tls: Option<Arc<ServerConfig>>
     let Some(config) = tls else {
         return Some((Downstream::plain(wire), Protocol::Http1));
     };
-    match timeout(context.deadlines.handshake, TlsAcceptor::from(config).accept(wire)).await {
-        Ok(Ok(stream)) => {
+    let accepted = challenges::accept(context.challenges.as_deref(), wire, config);
+    match timeout(context.deadlines.handshake, accepted).await {
+        Ok(Ok(None)) => None,
+        Ok(Ok(Some(stream))) => {
             let protocol = match stream.get_ref().1.alpn_protocol() {
                 Some(b"h2") => Protocol::Http2,
                 _ => Protocol::Http1,

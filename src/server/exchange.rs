@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::{
     api,
     server::{
+        challenges,
         connection::Context,
         framing::Refusal,
         proxies::Hop,
@@ -117,11 +118,18 @@ pub(super) async fn run(
 
 async fn handle(context: &Context, request: api::Request) -> api::Reply {
     let id = request.id;
-    let handled = AssertUnwindSafe(context.handler.handle(request)).catch_unwind().await;
+    let handled = AssertUnwindSafe(reply_to(context, request)).catch_unwind().await;
     handled.unwrap_or_else(|_| {
         error!(http.request.id = %id, "the handler panicked");
         Refusal::PANICKED.reply()
     })
+}
+
+async fn reply_to(context: &Context, request: api::Request) -> api::Reply {
+    match (context.challenges.as_deref(), challenges::token(&request)) {
+        (Some(challenges), Some(token)) => challenges::answer(challenges, &token).await,
+        _ => context.handler.handle(request).await,
+    }
 }
 
 /// Takes the session back from the body, which from now on reads nothing more.

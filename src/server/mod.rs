@@ -2,10 +2,11 @@
 //!
 //! `listener` accepts below a connection limit, on what it has bound or what was passed to us (`inherited`); `connection`
 //! reads who the client is where a balancer says so (`proxy_protocol`), does the TLS handshake with our own
-//! configuration and gives the stream to `http1` or `http2`; both read a request's head with pingora's session types and give it to
-//! `exchange`, which refuses what is badly framed (`framing`), finds the client behind trusted proxies (`proxies`), lets the handler pull the body (`request`) and writes
-//! what it answers (`reply`). Each side waits for the other: a body chunk is read when the handler asks for it, a
-//! chunk of an answer is asked for when the last one was written.
+//! configuration and gives the stream to `http1` or `http2`; both read a request's head with pingora's session types and
+//! give it to `exchange`, which refuses what is badly framed (`framing`), finds the client behind trusted proxies
+//! (`proxies`), lets the handler pull the body (`request`) and writes what it answers (`reply`). Before all of that come
+//! the proofs that certificate authorities ask for (`challenges`). Each side waits for the other: a body chunk is read
+//! when the handler asks for it, a chunk of an answer is asked for when the last one was written.
 //!
 //! The accept loop and the loop over requests are ours, because pingora's own know no deadline for a whole head, no
 //! limit of connections, no drain that ends when idle and no TLS settings; pingora parses, frames and multiplexes.
@@ -15,6 +16,7 @@
 //! Nothing here knows what a registry is. Time spent waiting for the handler never counts against the client.
 
 pub mod address;
+pub mod challenges;
 pub mod debug;
 pub mod exchange;
 
@@ -45,8 +47,15 @@ use tokio::{
 use crate::{
     api,
     server::{
-        address::Address, connection::Context, exchange::Observer, inherited::Inherited, listener::Listener,
-        proxies::Proxies, proxy_protocol::ProxyProtocol, redirect::Redirect,
+        address::Address,
+        challenges::{Challenges, Nothing},
+        connection::Context,
+        exchange::Observer,
+        inherited::Inherited,
+        listener::Listener,
+        proxies::Proxies,
+        proxy_protocol::ProxyProtocol,
+        redirect::Redirect,
     },
 };
 
@@ -68,6 +77,8 @@ pub struct Settings {
     /// How long running requests may take once a shutdown was asked for; `None` cuts them at once, which is what the
     /// registry's `draintimeout: 0` means.
     pub drain: Option<Duration>,
+    /// What is proven to certificate authorities, on every listener; `None` where nobody asks for certificates.
+    pub challenges: Option<Arc<dyn Challenges>>,
 }
 
 /// One address, and what is spoken and served on it.
@@ -80,13 +91,15 @@ pub struct Endpoint {
     pub serves: Serves,
 }
 
-/// Who answers the requests of a listener.
+/// Who answers the requests of a listener, beside the answers to challenges, which come first everywhere.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Serves {
     /// The handler that the server runs with.
     Registry,
     /// Nobody: clients are sent to https.
     Redirect(Redirect),
+    /// Nothing else: every other path is 404.
+    Challenges,
 }
 
 /// What is spoken before HTTP.
@@ -229,19 +242,21 @@ impl Server {
             Arc::new(Context {
                 handler,
                 observer: Arc::clone(&observer),
+                challenges: self.settings.challenges.clone(),
                 limits: self.settings.limits.clone(),
                 deadlines: self.settings.deadlines.clone(),
                 proxies: Arc::clone(&proxies),
                 stopping: stopping.clone(),
             })
         };
-        let registry = context(handler);
+        let (registry, nothing) = (context(handler), context(Arc::new(Nothing)));
         let slots = Arc::new(Semaphore::new(self.settings.limits.connections.min(Semaphore::MAX_PERMITS)));
         let mut loops = JoinSet::new();
         for listener in self.listeners {
             let context = match listener.serves() {
                 Serves::Registry => Arc::clone(&registry),
                 Serves::Redirect(redirect) => context(Arc::new(redirect.clone())),
+                Serves::Challenges => Arc::clone(&nothing),
             };
             let accept = listener.start()?;
             loops.spawn(accept.serve(context, Arc::clone(&slots), self.settings.drain));

@@ -33,6 +33,7 @@ fn settings(address: Address) -> Settings {
         deadlines: Deadlines::default(),
         proxies: Proxies::default(),
         drain: None,
+        challenges: None,
     }
 }
 

@@ -19,6 +19,7 @@ use pierhead::{
     server::{
         Deadlines, Endpoint, Handler, Limits, Server, Settings,
         address::Address,
+        challenges::Challenges,
         exchange::{Ending, Exchange, Observer},
         proxies::Proxies,
     },
@@ -173,11 +174,18 @@ pub(super) struct Plan {
     pub(super) deadlines: Deadlines,
     pub(super) limits: Limits,
     pub(super) drain: Option<Duration>,
+    pub(super) challenges: Option<Arc<dyn Challenges>>,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { tls: None, deadlines: Deadlines::default(), limits: Limits::default(), drain: Some(PATIENCE) }
+        Self {
+            tls: None,
+            deadlines: Deadlines::default(),
+            limits: Limits::default(),
+            drain: Some(PATIENCE),
+            challenges: None,
+        }
     }
 }
 
@@ -216,6 +224,7 @@ impl Rig {
             deadlines: plan.deadlines,
             proxies: Proxies::default(),
             drain: plan.drain,
+            challenges: plan.challenges,
         })
         .unwrap();
         let address = server.local_addresses()[0].to_string().parse().unwrap();
