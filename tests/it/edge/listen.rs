@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    edge::{Answer, Edge, ask, connect_unix, secured},
+    edge::{Answer, Edge, ask, asked, connect_unix, secured},
     support::{process::free_address, tools},
 };
 
@@ -52,7 +52,7 @@ fn several_listeners_serve_at_once_and_all_are_logged() {
     ));
     check_served(&edge.secure(public, ASK));
     check_served(&edge.secure(v6, ASK));
-    check_served(&edge.plain(internal, ASK));
+    check_served(&asked(internal, ASK));
     let socket = edge.path().join("registry.sock");
     assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
     check_served(&ask(&mut connect_unix(&socket), ASK));
@@ -92,14 +92,14 @@ fn listening_ports(process: u32) -> BTreeSet<String> {
 fn an_address_without_a_host_takes_both_families() {
     for host in ["", "*"] {
         let port = free_v6().port();
-        let edge = Edge::start(&format!("edge: {{listen: [{{address: '{host}:{port}', tls: off}}]}}"));
-        check_served(&edge.plain(local(port), ASK));
-        check_served(&edge.plain(local_v6(port), ASK));
+        let _edge = Edge::start(&format!("edge: {{listen: [{{address: '{host}:{port}', tls: off}}]}}"));
+        check_served(&asked(local(port), ASK));
+        check_served(&asked(local_v6(port), ASK));
     }
     let port = free_v6().port();
-    let edge = Edge::start(&format!("http: {{addr: '[::]:{port}'}}"));
-    check_served(&edge.plain(local(port), ASK));
-    check_served(&edge.plain(local_v6(port), ASK));
+    let _edge = Edge::start(&format!("http: {{addr: '[::]:{port}'}}"));
+    check_served(&asked(local(port), ASK));
+    check_served(&asked(local_v6(port), ASK));
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn each_family_can_be_listened_on_by_itself() {
     let edge = Edge::start(&format!(
         "http: {{CERTIFICATE}}\nedge: {{listen: [{{address: '0.0.0.0:{port}', tls: off}}, '[::]:{port}']}}"
     ));
-    check_served(&edge.plain(local(port), ASK));
+    check_served(&asked(local(port), ASK));
     check_served(&edge.secure(local_v6(port), ASK));
 }
 
@@ -151,9 +151,9 @@ fn systemd_passes_sockets_by_name() {
     check_served(&edge.secure(web, ASK));
     check_served(&edge.secure(web_v6, ASK));
     check_served(&edge.secure(own, ASK));
-    check_served(&edge.plain(plain, ASK));
+    check_served(&asked(plain, ASK));
     check_served(&ask(&mut connect_unix(&unix), ASK));
-    assert_eq!(edge.plain(redirect, ASK).header("location"), "https://registry.test/v2/");
+    assert_eq!(asked(redirect, ASK).header("location"), "https://registry.test/v2/");
     let log = edge.process.log();
     assert!(log.contains(&format!("listening on {web_v6}: https")), "{log}");
     assert!(log.contains(&format!("listening on unix:{}: http", unix.display())), "{log}");
@@ -193,7 +193,7 @@ fn plain_http_is_sent_to_the_external_url() {
          redirect_http_to_https: {{address: '{plain}'}}\n"
     ));
     let check = |request: &str, expected: &str| {
-        let answer = edge.plain(plain, request);
+        let answer = asked(plain, request);
         assert_eq!((answer.status(), answer.header("location")), (301, expected), "{request}");
         assert!(answer.0.ends_with("\r\n\r\n"), "no body: {answer:?}");
     };
@@ -206,7 +206,7 @@ fn plain_http_is_sent_to_the_external_url() {
     check("OPTIONS * HTTP/1.1\nHost: a", &format!("{origin}/"));
     check("GET /%0d%0aX:y HTTP/1.1\nHost: a", &format!("{origin}/%0d%0aX:y"));
     // Its own rules of framing are those of every listener.
-    assert_eq!(edge.plain(plain, "GET / HTTP/1.1\nHost: a\nHost: b").status(), 400);
+    assert_eq!(asked(plain, "GET / HTTP/1.1\nHost: a\nHost: b").status(), 400);
     assert!(edge.access_line("/v2/x?y=1&z=%2F").starts_with("127.0.0.1 - - ["));
     // It serves nothing else, and locations bear the external name.
     let upload = edge.secure(public, "POST /v2/a/blobs/uploads/ HTTP/1.1\nHost: localhost\nContent-Length: 0");

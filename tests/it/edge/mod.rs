@@ -71,12 +71,7 @@ impl Edge {
         self.directory.path()
     }
 
-    /// One plain request, and all of its answer.
-    fn plain(&self, address: SocketAddr, request: &str) -> Answer {
-        ask(&mut connect(address), request)
-    }
-
-    /// The same over TLS.
+    /// One request over TLS, and all of its answer.
     fn secure(&self, address: SocketAddr, request: &str) -> Answer {
         ask(&mut secured(&self.certificate, connect(address)), request)
     }
@@ -89,6 +84,11 @@ impl Edge {
         self.process.wait_until(&format!("a line of {target}"), || found().is_some());
         found().unwrap()
     }
+}
+
+/// One plain request, and all of its answer.
+fn asked(address: SocketAddr, request: &str) -> Answer {
+    ask(&mut connect(address), request)
 }
 
 /// An answer as it came.

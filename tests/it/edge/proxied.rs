@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    edge::{Answer, Edge, ask, connect, connect_unix, everything, secured},
+    edge::{Answer, Edge, ask, asked, connect, connect_unix, everything, secured},
     support::{
         balancer::proxy_header,
         command::{command, run},
@@ -14,6 +14,8 @@ use crate::{
         tools,
     },
 };
+
+const REQUEST: &[u8] = b"GET /v2/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
@@ -64,10 +66,12 @@ fn a_proxy_header_names_the_client() {
     // Byte by byte, and in one piece with what follows.
     let mut slow = connect(plain);
     slow.set_nodelay(true).unwrap();
-    v2.iter().for_each(|byte| slow.write_all(&[*byte]).unwrap());
+    for byte in &v2 {
+        slow.write_all(&[*byte]).unwrap();
+    }
     assert_eq!(ask(&mut slow, &get("/v2/", "")).status(), 200);
     let mut whole = connect(plain);
-    whole.write_all(&[&v2[..], b"GET /v2/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"].concat()).unwrap();
+    whole.write_all(&[&v2[..], REQUEST].concat()).unwrap();
     assert_eq!(Answer(everything(&mut whole).unwrap()).status(), 200);
 }
 
@@ -88,7 +92,6 @@ fn without_a_right_header_from_the_right_peer_nothing_is_served() {
         let mut stream = announced(address, bytes);
         assert_eq!(everything(&mut stream).unwrap(), "", "{address} {:?}", String::from_utf8_lossy(bytes));
     };
-    const REQUEST: &[u8] = b"GET /v2/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     let right = [&proxy_header("192.0.2.1:1".parse().unwrap(), trusting), REQUEST].concat();
     assert_eq!(Answer(everything(&mut announced(trusting, &right)).unwrap()).status(), 200);
     assert_eq!(Answer(everything(&mut announced(redirect, &right)).unwrap()).status(), 301);
@@ -125,7 +128,7 @@ fn a_proxy_header_where_none_is_expected_is_no_request() {
         assert!(answer.is_empty() || Answer(answer.clone()).status() == 400, "{answer}");
         assert!(!everything(&mut announced(secure, &request)).unwrap().contains("HTTP/1.1"));
     }
-    assert_eq!(edge.plain(plain, &get("/v2/?end", "")).status(), 200);
+    assert_eq!(asked(plain, &get("/v2/?end", "")).status(), 200);
     assert!(edge.access_line("/v2/?end").starts_with("127.0.0.1 "));
     assert!(!edge.process.log().contains("192.0.2.1"), "{}", edge.process.log());
 }
@@ -155,9 +158,9 @@ const CLAIMS: &str = "X-Forwarded-For: 203.0.113.9\nX-Real-IP: 203.0.113.8\nForw
                       X-Forwarded-Proto: https\nX-Forwarded-Host: claimed.example.com\nX-Forwarded-Port: 8443";
 
 /// Where an upload is said to go on.
-fn location(edge: &Edge, address: SocketAddr, headers: &str) -> String {
+fn location(address: SocketAddr, headers: &str) -> String {
     let request = format!("POST /v2/a/blobs/uploads/ HTTP/1.1\nHost: inner.example.com\nContent-Length: 0\n{headers}");
-    let answer = edge.plain(address, &request);
+    let answer = asked(address, &request);
     assert_eq!(answer.status(), 202, "{answer:?}");
     answer.header("location").split("/v2/").next().unwrap().to_owned()
 }
@@ -170,8 +173,8 @@ fn what_clients_claim_is_believed_of_nobody_who_is_not_listed() {
             let mut edge = Edge::start(&format!(
                 "http: {{addr: '{address}', relativeurls: {relative}}}\nedge: {{trusted_proxies: {trusted}}}"
             ));
-            assert_eq!(location(&edge, address, CLAIMS), "", "{trusted}");
-            assert_eq!(edge.plain(address, &get("/v2/?claims", CLAIMS)).status(), 200);
+            assert_eq!(location(address, CLAIMS), "", "{trusted}");
+            assert_eq!(asked(address, &get("/v2/?claims", CLAIMS)).status(), 200);
             assert!(edge.access_line("/v2/?claims").starts_with("127.0.0.1 - - ["));
             assert!(!edge.process.log().contains("203.0.113."), "{}", edge.process.log());
         }
@@ -191,10 +194,10 @@ fn a_trusted_proxy_is_believed() {
             "http: {{addr: '{address}', relativeurls: false}}\n\
              edge: {{trusted_proxies: [127.0.0.1], real_ip: {{header: {header}}}}}"
         ));
-        assert_eq!(location(&edge, address, CLAIMS), origin, "{header}");
-        assert_eq!(location(&edge, address, ""), "");
-        assert_eq!(location(&edge, address, "X-Forwarded-Proto: http").is_empty(), header == "Forwarded");
-        assert_eq!(edge.plain(address, &get("/v2/?claims", CLAIMS)).status(), 200);
+        assert_eq!(location(address, CLAIMS), origin, "{header}");
+        assert_eq!(location(address, ""), "");
+        assert_eq!(location(address, "X-Forwarded-Proto: http").is_empty(), header == "Forwarded");
+        assert_eq!(asked(address, &get("/v2/?claims", CLAIMS)).status(), 200);
         let line = edge.access_line("/v2/?claims");
         assert!(line.starts_with(&format!("{client} - - [")), "{header}: {line}");
         // The log of requests, where no port is made up.
@@ -206,12 +209,12 @@ fn a_trusted_proxy_is_believed() {
 #[test]
 fn the_external_url_stands_above_what_proxies_say() {
     let address = free_address();
-    let edge = Edge::start(&format!(
+    let _edge = Edge::start(&format!(
         "http: {{addr: '{address}', relativeurls: false}}\n\
          edge: {{external_url: 'https://registry.example.com', trusted_proxies: [127.0.0.1]}}"
     ));
-    assert_eq!(location(&edge, address, CLAIMS), "https://registry.example.com");
-    assert_eq!(location(&edge, address, ""), "https://registry.example.com");
+    assert_eq!(location(address, CLAIMS), "https://registry.example.com");
+    assert_eq!(location(address, ""), "https://registry.example.com");
 }
 
 #[test]
@@ -256,8 +259,8 @@ fn challenges_lead_to_where_the_client_is() {
     );
     let check = |edge: &str, headers: &str, expected: &str| {
         let address = free_address();
-        let edge = Edge::start_with_auth(&auth, &format!("http: {{addr: '{address}'}}\nedge: {{{edge}}}"));
-        let answer = edge.plain(address, &get("/v2/", headers));
+        let _edge = Edge::start_with_auth(&auth, &format!("http: {{addr: '{address}'}}\nedge: {{{edge}}}"));
+        let answer = asked(address, &get("/v2/", headers));
         let challenge = answer.header("www-authenticate");
         assert_eq!(answer.status(), 401);
         assert!(challenge.starts_with(&format!("Bearer realm=\"{expected}/auth/token\",")), "{challenge}");
@@ -272,7 +275,7 @@ fn challenges_lead_to_where_the_client_is() {
 #[test]
 fn the_networks_of_downloads_are_the_clients() {
     let address = free_address();
-    let edge = Edge::start(&format!(
+    let _edge = Edge::start(&format!(
         "middleware: {{storage: [{{name: redirect, options: {{baseurl: 'https://mirror.example.com'}}}}]}}\n\
          http: {{addr: '{address}'}}\nedge:\n  trusted_proxies: [127.0.0.1, 10.0.0.1]\n  \
          downloads: {{inline_max: 0, redirect_networks: [203.0.113.0/24]}}\n"
@@ -282,7 +285,7 @@ fn the_networks_of_downloads_are_the_clients() {
     let request = format!("POST {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello");
     assert_eq!(Answer(everything(&mut announced(address, request.as_bytes())).unwrap()).status(), 201);
     let check = |headers: &str, expected: u16| {
-        let answer = edge.plain(address, &get(&format!("/v2/a/blobs/{digest}"), headers));
+        let answer = asked(address, &get(&format!("/v2/a/blobs/{digest}"), headers));
         assert_eq!(answer.status(), expected, "{headers} {answer:?}");
     };
     check("", 200);
