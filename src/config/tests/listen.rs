@@ -154,23 +154,3 @@ fn proxies() {
     assert_eq!(parse(&with(&trusting)).unwrap().warnings, []);
     check(&trusting, |c| (c.http.relative_urls, c.http.external_url.is_some()), (false, false));
 }
-
-#[test]
-fn passed_sockets_have_names() {
-    let names = |variables: &[(&str, &str)]| {
-        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        variables.collect::<Environment>().passed_sockets(7).map_err(|error| error.to_string())
-    };
-    assert_eq!(names(&[]), Ok(vec![]));
-    let (mine, other) = (("LISTEN_PID", "7"), ("LISTEN_PID", "8"));
-    assert_eq!(names(&[("LISTEN_FDS", "1")]), Ok(vec![]));
-    assert_eq!(names(&[other, ("LISTEN_FDS", "1"), ("LISTEN_FDNAMES", "a")]), Ok(vec![]));
-    assert_eq!(names(&[mine]), Ok(vec![]));
-    assert_eq!(names(&[mine, ("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", "a:b")]), Ok(strings(["a", "b"])));
-    assert_eq!(names(&[mine, ("LISTEN_FDS", "2")]), Ok(strings(["unknown", "unknown"])));
-    for count in ["x", "-1", "100000"] {
-        assert!(names(&[mine, ("LISTEN_FDS", count)]).unwrap_err().starts_with("LISTEN_FDS: is "));
-    }
-    let error = names(&[mine, ("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", "a")]).unwrap_err();
-    assert_eq!(error, "LISTEN_FDNAMES: names 1 sockets, but LISTEN_FDS says 2");
-}

@@ -9,7 +9,7 @@ use crate::{
     edge::{Answer, Edge, ask, asked, connect, connect_unix, everything, secured},
     support::{
         balancer::proxy_header,
-        command::{command, run},
+        command::{command, run, run_refused},
         process::free_address,
         tools,
     },
@@ -73,6 +73,25 @@ fn a_proxy_header_names_the_client() {
     let mut whole = connect(plain);
     whole.write_all(&[&v2[..], REQUEST].concat()).unwrap();
     assert_eq!(Answer(everything(&mut whole).unwrap()).status(), 200);
+}
+
+#[test]
+fn curl_speaks_the_proxy_protocol_too() {
+    if !tools::present(&["curl"]) {
+        return;
+    }
+    let address = free_address();
+    let mut edge = Edge::start(&format!(
+        "http: {{CERTIFICATE}}\nedge:\n  trusted_proxies: [127.0.0.1]\n  listen:\n    \
+         - {{address: '{address}', proxy_protocol: required}}\n"
+    ));
+    let port = address.port();
+    let url = format!("https://localhost:{port}/v2/?curl");
+    let mut curl = command("curl", ["-sS", "--http1.1", "--noproxy", "*", "--max-time", "30", "--cacert"]);
+    curl.arg(&edge.certificate.authority).args(["--resolve", &format!("localhost:{port}:127.0.0.1"), &url]);
+    run_refused(&mut curl);
+    assert_eq!(run(curl.arg("--haproxy-protocol")), "{}");
+    assert!(edge.access_line("/v2/?curl").starts_with("127.0.0.1 - - ["));
 }
 
 #[test]
