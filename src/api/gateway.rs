@@ -93,6 +93,10 @@ impl Gateway {
         if !outside {
             self.mark(&mut reply.headers);
         }
+        // In plain HTTP it would mean nothing, and must not be sent (RFC 6797 section 7.2).
+        if let (Some(hsts), Scheme::Https) = (&self.settings.hsts, request.connection.scheme) {
+            reply.headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
+        }
         reply.log = log;
         reply
     }

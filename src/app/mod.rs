@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::{
     api::{self, gateway::Gateway},
+    app::identity::Identity,
     auth::authority::Authority,
     clock::{Clock, SystemClock},
     config::{Config, Loaded, http::Listen, storage::Driver},
@@ -32,6 +33,7 @@ use crate::{
 };
 
 mod bucket;
+mod certificates;
 mod checks;
 mod delivery;
 pub mod doctor;
@@ -134,22 +136,24 @@ impl App {
             None => registry,
         });
         let authority = Arc::new(trust::authority(&config.auth, &clock)?);
-        let identity = identity::load(config, clock.as_ref())?;
-        let server = Server::bind(server_settings(config, identity.tls)?)?;
+        let identity = identity::load(config, &clock)?;
+        let server = Server::bind(server_settings(config, identity.clone())?)?;
         let debug = open_debug(config, &health, &metrics).await?;
         let demoted = Arc::new(AtomicBool::new(false));
         let handler = Arc::new(Rim(gateway(config, &registry, authority, &health, &demoted)?));
         let observer = Arc::new(observe::Requests::new(Arc::clone(&metrics), writers.access, Arc::clone(&clock)));
         let checks = checks::all(&config.health, &config.storage, &storage)?;
+        let banner = banner(config, &server, identity.as_ref().and_then(|identity| identity.authority()));
+        let watch = |identity| certificates::Watch { identity, metrics: Arc::clone(&metrics) };
         let tasks = tasks::Tasks {
             registry,
+            certificates: identity.map(watch),
             metrics,
             lines: writers.lines,
             updates: delivery.updates,
             purging: config.storage.purging.filter(|_| !config.storage.read_only),
             demoted,
         };
-        let banner = banner(config, &server, identity.authority.as_ref());
         Ok(Self { server, handler, observer, debug, tasks, health, checks, banner })
     }
 
@@ -213,7 +217,7 @@ fn gateway(
     Ok(Gateway::new(Arc::clone(registry), authority, settings, health.unhealthy(), Arc::clone(demoted)))
 }
 
-fn server_settings(config: &Config, tls: Option<Arc<rustls::ServerConfig>>) -> Result<server::Settings> {
+fn server_settings(config: &Config, identity: Option<Arc<Identity>>) -> Result<server::Settings> {
     let address = match &config.http.listen {
         Listen::Tcp(address) => Address::tcp(&address.to_string())?,
         // As the registry that we replace: whoever may enter the directory may connect.
@@ -221,6 +225,7 @@ fn server_settings(config: &Config, tls: Option<Arc<rustls::ServerConfig>>) -> R
     };
     let (limits, deadlines) = policy::bounds(&config.edge.limits);
     let drain = (!config.http.drain_timeout.is_zero()).then_some(config.http.drain_timeout);
+    let tls = identity.map(|identity| identity as Arc<dyn server::Terms>);
     Ok(server::Settings { listeners: vec![server::Endpoint { address, tls }], limits, deadlines, drain })
 }
 

@@ -52,6 +52,7 @@ pub(super) fn api(config: &Config) -> Result<api::settings::Settings> {
     Ok(api::settings::Settings {
         base: Base::new(&config.http.prefix, origin.as_deref())?,
         headers: config.http.headers.clone(),
+        hsts: config.edge.hsts.clone(),
         mode: match (config.storage.read_only, config.storage.delete) {
             (true, _) => Mode::ReadOnly,
             (false, false) => Mode::WithoutDelete,

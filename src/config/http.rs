@@ -9,7 +9,7 @@ use crate::{
     config::{
         Warning,
         address::{Address, Url},
-        edge, headers, inert,
+        headers, inert,
         schema::{Key, Shape, key, section, value},
         section::{Field, Section},
         tls::{self, Tls},
@@ -98,7 +98,8 @@ impl Http {
     /// Reads `http` and what `edge` adds to it.
     pub(in crate::config) fn read(http: &Section<'_>, edge: &Section<'_>, warnings: &mut Vec<Warning>) -> Result<Self> {
         let external_url = external_url(http, edge)?;
-        let tls = Tls::read(http.section("tls")?.as_ref(), &edge::development::read(edge)?, warnings)?;
+        let host = external_url.as_ref().and_then(|url| url.uri().host());
+        let tls = Tls::read(http.section("tls")?.as_ref(), &edge.need_section("tls")?, host, warnings)?;
         let listen = listen(http)?;
         if tls.is_none() && !listen.is_local() {
             let text = "is not set: tokens, passwords and images travel unencrypted from here";

@@ -1,16 +1,16 @@
 //! One connection from accept to close: handshake, choice of protocol, and the way it ends.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, io, sync::Arc};
 
-use rustls::ServerConfig;
-use tokio::{sync::watch, time::timeout};
-use tokio_rustls::TlsAcceptor;
+use rustls::server::Acceptor;
+use tokio::{io::AsyncWriteExt, sync::watch, time::timeout};
+use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use tracing::debug;
 
 use crate::{
     api::{self, Scheme},
     server::{
-        Deadlines, Handler, Limits,
+        Deadlines, Handler, Limits, Terms,
         exchange::Observer,
         http1, http2,
         socket::{HeadAllowance, Socket, Wire},
@@ -59,7 +59,7 @@ pub(super) enum Closing {
     Reset,
 }
 
-pub(super) async fn serve(context: Arc<Context>, socket: Socket, tls: Option<Arc<ServerConfig>>) {
+pub(super) async fn serve(context: Arc<Context>, socket: Socket, tls: Option<Arc<dyn Terms>>) {
     socket.send_at_once();
     let socket = Arc::new(socket);
     let allowance = HeadAllowance::unlimited();
@@ -89,11 +89,26 @@ enum Protocol {
     Http2,
 }
 
-async fn handshake(context: &Context, wire: Wire, tls: Option<Arc<ServerConfig>>) -> Option<(Downstream, Protocol)> {
-    let Some(config) = tls else {
+/// A fatal alert before any version is agreed on: `unrecognized_name` (RFC 8446 section 6, RFC 5246 section 7.2).
+const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+
+/// The handshake itself; an error when the client has been refused.
+async fn secure(terms: &dyn Terms, wire: Wire) -> io::Result<TlsStream<Wire>> {
+    let mut begun = LazyConfigAcceptor::new(Acceptor::default(), wire).await?;
+    let config = terms.answer(&begun.client_hello());
+    let Some(config) = config else {
+        begun.io.write_all(&UNRECOGNIZED_NAME).await?;
+        begun.io.shutdown().await?;
+        return Err(io::Error::other("nobody has the name that the client asked for"));
+    };
+    begun.into_stream(config).await
+}
+
+async fn handshake(context: &Context, wire: Wire, tls: Option<Arc<dyn Terms>>) -> Option<(Downstream, Protocol)> {
+    let Some(terms) = tls else {
         return Some((Downstream::plain(wire), Protocol::Http1));
     };
-    match timeout(context.deadlines.handshake, TlsAcceptor::from(config).accept(wire)).await {
+    match timeout(context.deadlines.handshake, secure(terms.as_ref(), wire)).await {
         Ok(Ok(stream)) => {
             let protocol = match stream.get_ref().1.alpn_protocol() {
                 Some(b"h2") => Protocol::Http2,

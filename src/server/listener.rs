@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use rustls::ServerConfig;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
@@ -16,7 +15,7 @@ use tokio::{
 use tracing::warn;
 
 use crate::server::{
-    BindError, Endpoint,
+    BindError, Endpoint, Terms,
     address::Address,
     connection::{self, Context},
     exchange::Observer,
@@ -34,7 +33,7 @@ const RETRY: Duration = Duration::from_millis(100);
 pub(super) struct Listener {
     bound: Bound,
     local: Address,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<dyn Terms>>,
 }
 
 #[derive(Debug)]
@@ -166,7 +165,7 @@ impl Drop for Open {
 #[derive(Debug)]
 pub(super) struct Acceptor {
     socket: Accepting,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<dyn Terms>>,
 }
 
 impl Acceptor {

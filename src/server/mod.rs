@@ -27,10 +27,10 @@ mod request;
 mod socket;
 mod stream;
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{fmt, future::Future, io, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use rustls::ServerConfig;
+use rustls::{ServerConfig, server::ClientHello};
 use tokio::{
     sync::{Semaphore, watch},
     task::JoinSet,
@@ -64,7 +64,13 @@ pub struct Settings {
 pub struct Endpoint {
     pub address: Address,
     /// `None`: plain HTTP/1.1.
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<Arc<dyn Terms>>,
+}
+
+/// Decides on a handshake when the client has said what it wants.
+pub trait Terms: fmt::Debug + Send + Sync + 'static {
+    /// `None` where nobody has the name that it asks for: it hears the alert `unrecognized_name` (RFC 6066 section 3).
+    fn answer(&self, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>>;
 }
 
 #[derive(Clone, Debug)]
