@@ -291,9 +291,14 @@ mod tests {
     #[test]
     fn names_cover_hosts() {
         let names = ["a.test".to_owned(), "*.B.test".to_owned(), "10.0.0.1".to_owned()];
-        for (host, expected) in
-            [("A.test", true), ("x.b.test", true), ("b.test", false), ("y.x.b.test", false), ("10.0.0.1", true), ("10.0.0.2", false)]
-        {
+        for (host, expected) in [
+            ("A.test", true),
+            ("x.b.test", true),
+            ("b.test", false),
+            ("y.x.b.test", false),
+            ("10.0.0.1", true),
+            ("10.0.0.2", false),
+        ] {
             assert_eq!(covers(&names, host), expected, "{host}");
         }
     }

@@ -56,7 +56,8 @@ fn encrypted(text: &[u8]) -> Result<Option<Vec<u8>>, Problem> {
 }
 
 fn open(sealed: &[u8], passwords: Option<&Passwords>) -> Result<PrivateKeyDer<'static>, Problem> {
-    let sealed = EncryptedPrivateKeyInfoRef::try_from(sealed).map_err(|error| Problem::Encryption(error.to_string()))?;
+    let sealed =
+        EncryptedPrivateKeyInfoRef::try_from(sealed).map_err(|error| Problem::Encryption(error.to_string()))?;
     let passwords = passwords.ok_or(Problem::NoPassword)?;
     let key = passwords.iter().find_map(|password| sealed.decrypt(password).ok()).ok_or(Problem::WrongPassword)?;
     Ok(PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec())))
@@ -94,7 +95,10 @@ mod tests {
              -----END RSA PRIVATE KEY-----\n",
             "openssl pkcs8 -topk8",
         );
-        check("-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n", "cannot be decoded");
+        check(
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+            "cannot be decoded",
+        );
         check("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "it holds PUBLIC KEY");
     }
 }

@@ -195,9 +195,7 @@ fn read(part: Part, path: &Path) -> Result<Vec<u8>, Error> {
         return Err(invalid("not a file"));
     }
     let mut text = Vec::new();
-    fs::File::open(path)
-        .and_then(|file| file.take(FILE_SIZE_MAX + 1).read_to_end(&mut text))
-        .map_err(unreadable)?;
+    fs::File::open(path).and_then(|file| file.take(FILE_SIZE_MAX + 1).read_to_end(&mut text)).map_err(unreadable)?;
     if text.len() as u64 > FILE_SIZE_MAX { Err(invalid("larger than 1 MiB")) } else { Ok(text) }
 }
 
@@ -313,7 +311,11 @@ mod tests {
     }
 
     /// An authority of this name, valid for so many days from yesterday.
-    fn authority(name: &str, days: i64, parent: Option<&Issuer<'static, KeyPair>>) -> (Certificate, Issuer<'static, KeyPair>) {
+    fn authority(
+        name: &str,
+        days: i64,
+        parent: Option<&Issuer<'static, KeyPair>>,
+    ) -> (Certificate, Issuer<'static, KeyPair>) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);

@@ -151,7 +151,10 @@ mod tests {
     #[test]
     fn sessions_grow_old() {
         let check = |max: u64, expected: bool| {
-            let age = Age { began: Instant::now().checked_sub(Duration::from_mins(10)).unwrap(), max: Duration::from_mins(max) };
+            let age = Age {
+                began: Instant::now().checked_sub(Duration::from_mins(10)).unwrap(),
+                max: Duration::from_mins(max),
+            };
             // Marked when the process began, ten minutes ago.
             let old = [&[0; TIME_BYTES][..], b"s"].concat();
             assert_eq!(age.unmark(&old).is_some(), expected, "{max}");
@@ -168,7 +171,10 @@ mod tests {
         let remembered = Remembered { sessions: ServerSessionMemoryCache::new(8), age };
         assert!(!remembered.put(vec![1], vec![0; SESSION_BYTES_MAX + 1]) && remembered.get(&[1]).is_none());
         assert!(remembered.put(vec![2], vec![7]));
-        assert_eq!((remembered.get(&[2]), remembered.take(&[2]), remembered.get(&[2])), (Some(vec![7]), Some(vec![7]), None));
+        assert_eq!(
+            (remembered.get(&[2]), remembered.take(&[2]), remembered.get(&[2])),
+            (Some(vec![7]), Some(vec![7]), None)
+        );
     }
 
     #[test]

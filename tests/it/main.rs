@@ -15,6 +15,7 @@ mod doctor;
 mod downloads;
 mod dropin;
 mod dropin_layout;
+mod edge_tls;
 mod faults;
 mod gateway;
 mod grace;

@@ -27,10 +27,6 @@ pub(in crate::config) fn read(hsts: &Section<'_>) -> Result<Option<HeaderValue>>
         return Ok(None);
     }
     let word = |word: &'static str, present| if present { word } else { "" };
-    let value = format!(
-        "max-age={age}{}{}",
-        word("; includeSubDomains", subdomains),
-        word("; preload", preload)
-    );
+    let value = format!("max-age={age}{}{}", word("; includeSubDomains", subdomains), word("; preload", preload));
     Ok(Some(HeaderValue::try_from(value).expect("digits and words can stand in a header")))
 }

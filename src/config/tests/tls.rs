@@ -75,7 +75,11 @@ fn tls_of_the_edge() {
     check(&tls(""), |c| terms(c).sessions, Sessions { tickets: true, timeout: hours(6) });
     let sessions = "session_tickets: false, session_timeout: 24h";
     check(&tls(sessions), |c| terms(c).sessions, Sessions { tickets: false, timeout: hours(24) });
-    check(&tls("curves: [secp384r1, x25519mlkem768, P-384]"), |c| terms(c).curves, vec![Curve::P384, Curve::X25519MlKem768]);
+    check(
+        &tls("curves: [secp384r1, x25519mlkem768, P-384]"),
+        |c| terms(c).curves,
+        vec![Curve::P384, Curve::X25519MlKem768],
+    );
     let suites = "cipher_suites: [ECDHE-RSA-AES128-GCM-SHA256, DHE-RSA-AES256-GCM-SHA384]";
     check(&tls(suites), |c| terms(c).cipher_suites, vec!["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"]);
     warned(&tls(suites), "edge.tls.cipher_suites.1", "DHE-RSA-AES256-GCM-SHA384 is too weak");
@@ -83,10 +87,19 @@ fn tls_of_the_edge() {
     check(clients, |c| terms(c).clients.and_then(|clients| clients.depth_max), Some(1));
     for (text, expected) in [
         (alone("certificates: [{certificate: d}]"), "edge.tls.certificates.0.key is required"),
-        (alone("certificates: [{certificate: d, key: k, kee: l}]"), "edge.tls.certificates.0.kee: there is no such key"),
-        (alone("development: true, certificates: [{certificate: d, key: k}]"), "contradicts the other keys of edge.tls"),
+        (
+            alone("certificates: [{certificate: d, key: k, kee: l}]"),
+            "edge.tls.certificates.0.kee: there is no such key",
+        ),
+        (
+            alone("development: true, certificates: [{certificate: d, key: k}]"),
+            "contradicts the other keys of edge.tls",
+        ),
         (alone("development: true, certificate_directory: /s"), "contradicts the other keys of edge.tls"),
-        ("edge: {tls: {certificate_directory: /s}}".to_owned(), "edge.tls.certificate_directory needs edge.external_url"),
+        (
+            "edge: {tls: {certificate_directory: /s}}".to_owned(),
+            "edge.tls.certificate_directory needs edge.external_url",
+        ),
         (tls("unknown_names: ignore"), "it must be one of default, refuse"),
         (tls("curves: [P-521]"), "leaves no group"),
         (tls("curves: [X25519, brainpool]"), "edge.tls.curves.1 is \"brainpool\""),
@@ -95,7 +108,8 @@ fn tls_of_the_edge() {
         (tls("client: {verify_depth: -1}"), "must not be negative"),
         (tls("minimum_version: tls1.4"), "edge.tls.minimum_version is \"tls1.4\""),
         (
-            "edge: {tls: {minimum_version: tls1.3}}\nhttp: {tls: {certificate: c, key: k, minimumtls: tls1.2}}".to_owned(),
+            "edge: {tls: {minimum_version: tls1.3}}\nhttp: {tls: {certificate: c, key: k, minimumtls: tls1.2}}"
+                .to_owned(),
             "edge.tls.minimum_version contradicts http.tls.minimumtls",
         ),
         (
