@@ -36,7 +36,7 @@ pub struct Tls {
     pub version_min: Version,
     /// TLS 1.2 suites by IANA names, never empty unless the lowest version is 1.3. Those of TLS 1.3 are always offered.
     pub cipher_suites: Vec<&'static str>,
-    /// In the order of preference; empty means all, the post-quantum hybrid first.
+    /// Empty means all.
     pub curves: Vec<Curve>,
     pub sessions: Sessions,
 }

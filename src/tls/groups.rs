@@ -1,4 +1,5 @@
-//! The groups of a key exchange.
+//! The groups of a key exchange. Of those that both sides have, the one that the client names first is taken, and
+//! clients that have the post-quantum hybrid name it first.
 
 use rustls::{NamedGroup, crypto::SupportedKxGroup};
 
@@ -22,8 +23,7 @@ impl Group {
     }
 }
 
-/// Leaves in `groups` what is `wanted`, in that order: the first that the client has, too, is taken. An empty list
-/// changes nothing.
+/// Leaves in `groups` what is `wanted`, in that order. An empty list changes nothing.
 pub(super) fn restrict(groups: &mut Vec<&'static dyn SupportedKxGroup>, wanted: &[Group]) {
     if wanted.is_empty() {
         return;

@@ -38,7 +38,7 @@ pub struct Settings {
     /// Cipher suites by the names that Go gives them; empty means every suite that rustls has. As in Go they restrict
     /// TLS 1.2 only: the three suites of TLS 1.3 are always offered.
     pub cipher_suites: Vec<String>,
-    /// Of the key exchange, the best first; empty means all, the post-quantum hybrid first.
+    /// Of the key exchange; empty means all, the post-quantum hybrid among them.
     pub groups: Vec<Group>,
     /// `None`: clients are not asked for a certificate.
     pub client: Option<client::Settings>,
@@ -91,7 +91,7 @@ pub fn install_provider() {
     let _ = provider().install_default();
 }
 
-/// The post-quantum hybrid first, so that it is chosen whenever the client has it.
+/// With the post-quantum hybrid, and that first.
 fn provider() -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
     provider.kx_groups.sort_by_key(|group| group.name() != rustls::NamedGroup::X25519MLKEM768);

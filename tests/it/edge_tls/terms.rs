@@ -51,11 +51,11 @@ async fn terms_are_kept() {
     assert!(edge.log().contains("DHE-RSA-AES128-GCM-SHA256 is too weak and is not offered"), "{}", edge.log());
     let (aes, chacha) = ("AES_256_GCM", "CHACHA20");
     for (version, suite, wanted, expected) in [
-        (&version::TLS13, "", None, Ok(NamedGroup::secp384r1)),
-        (&version::TLS13, "", Some(NamedGroup::X25519), Ok(NamedGroup::X25519)),
+        (&version::TLS13, "", None, Ok(NamedGroup::X25519)),
+        (&version::TLS13, "", Some(NamedGroup::secp384r1), Ok(NamedGroup::secp384r1)),
         (&version::TLS13, "", Some(NamedGroup::X25519MLKEM768), Err("HandshakeFailure")),
         (&version::TLS13, "", Some(NamedGroup::secp256r1), Err("HandshakeFailure")),
-        (&version::TLS12, aes, None, Ok(NamedGroup::secp384r1)),
+        (&version::TLS12, aes, None, Ok(NamedGroup::X25519)),
         (&version::TLS12, aes, Some(NamedGroup::secp256r1), Err("HandshakeFailure")),
         (&version::TLS12, chacha, None, Err("HandshakeFailure")),
     ] {
