@@ -138,9 +138,11 @@ impl Identity {
         let mut pairs = held.pairs.clone();
         for (files, pair) in self.sources.files.iter().zip(&mut pairs) {
             match files.load(self.sources.strictness, self.clock.now()) {
-                Ok(read) if read.shows_what(pair) => {}
+                Ok(read) if read.shows_what(pair) && read.warnings() == pair.warnings() => {}
                 Ok(read) => {
-                    said.push(described(files, &read));
+                    if !read.shows_what(pair) {
+                        said.push(described(files, &read));
+                    }
                     said.extend(read.warnings().iter().map(|warning| about(files, warning)));
                     *pair = read;
                 }

@@ -108,7 +108,7 @@ impl Certificates {
         let choices = name.and_then(|name| table.named(name)).unwrap_or(&table.default);
         let verifiable = choices.iter().find(|choice| choice.key.choose_scheme(schemes).is_some());
         // With a key that the client does not know the handshake fails as it should.
-        verifiable.or(choices.first()).cloned()
+        verifiable.or_else(|| choices.first()).cloned()
     }
 }
 
@@ -141,7 +141,7 @@ impl Table {
                 }
             }
         }
-        let first = pairs.files.first().or(pairs.issued.first());
+        let first = pairs.files.first().or_else(|| pairs.issued.first());
         let default = match first {
             None => Choices::new(),
             Some(first) => first

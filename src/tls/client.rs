@@ -111,9 +111,9 @@ impl Shallow {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), webpki::Error> {
-        let is_short = |path: &VerifiedPath<'_>| match path.intermediate_certificates().count() <= self.depth_max {
-            true => Ok(()),
-            false => Err(webpki::Error::MaximumPathDepthExceeded),
+        let is_short = |path: &VerifiedPath<'_>| {
+            let deep = path.intermediate_certificates().count() > self.depth_max;
+            if deep { Err(webpki::Error::MaximumPathDepthExceeded) } else { Ok(()) }
         };
         let algorithms = self.provider.signature_verification_algorithms.all;
         let usage = KeyUsage::client_auth();

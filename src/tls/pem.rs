@@ -260,9 +260,7 @@ fn matched(chain: Vec<CertificateDer<'static>>, key: Arc<dyn SigningKey>) -> Res
 
 #[cfg(test)]
 mod tests {
-    use rcgen::{
-        BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    };
+    use rcgen::{CertificateParams, KeyPair};
     use time::Duration;
 
     use super::*;
@@ -308,75 +306,6 @@ mod tests {
         check(include_str!("testdata/sha1.pem"), &key, "signed with SHA-1");
         let binary = parse(b"\x30\x82\x01\x02", key.as_bytes(), OffsetDateTime::now_utc()).unwrap_err().to_string();
         assert!(binary.contains("it is binary (DER or PKCS#12)"), "{binary}");
-    }
-
-    /// An authority of this name, valid for so many days from yesterday.
-    fn authority(
-        name: &str,
-        days: i64,
-        parent: Option<&Issuer<'static, KeyPair>>,
-    ) -> (Certificate, Issuer<'static, KeyPair>) {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.not_before = OffsetDateTime::now_utc() - Duration::days(30);
-        params.not_after = OffsetDateTime::now_utc() + Duration::days(days);
-        let certificate = match parent {
-            Some(parent) => params.signed_by(&key, parent).unwrap(),
-            None => params.self_signed(&key).unwrap(),
-        };
-        (certificate, Issuer::new(params, key))
-    }
-
-    #[test]
-    fn chains_are_kept_in_order_and_judged() {
-        let now = OffsetDateTime::now_utc();
-        let (root, root_issuer) = authority("root", 9, None);
-        let (inner, inner_issuer) = authority("inner", 9, Some(&root_issuer));
-        let (stale, stale_issuer) = authority("stale", -1, Some(&root_issuer));
-        let (rekeyed, _) = authority("inner", 9, Some(&root_issuer));
-        let key = KeyPair::generate().unwrap();
-        let mut params = named();
-        params.use_authority_key_identifier_extension = true;
-        let leaf = params.signed_by(&key, &inner_issuer).unwrap();
-        let old = params.signed_by(&key, &stale_issuer).unwrap();
-        let read = |chain: &[&Certificate]| {
-            let text: String = chain.iter().map(|certificate| certificate.pem()).collect();
-            parse(text.as_bytes(), key.serialize_pem().as_bytes(), now)
-        };
-        let check = |chain: &[&Certificate], expected: Option<&str>| {
-            let pair = read(chain).unwrap();
-            let ders: Vec<_> = chain.iter().map(|certificate| certificate.der().clone()).collect();
-            assert_eq!(pair.certified().cert, ders);
-            let warnings: Vec<_> = pair.warnings().iter().map(ToString::to_string).collect();
-            match expected {
-                None => assert!(warnings.is_empty(), "{warnings:?}"),
-                Some(text) => assert!(warnings.len() == 1 && warnings[0].contains(text), "{warnings:?}"),
-            }
-        };
-        check(&[&leaf], None);
-        check(&[&leaf, &inner], None);
-        check(&[&leaf, &inner, &root], None);
-        check(&[&leaf, &root], Some("certificate 2 of the file is \"CN=root\", but the one before it was issued by"));
-        check(&[&leaf, &rekeyed], Some("out of order"));
-        check(&[&old, &stale], Some("certificate 2 of the file, \"CN=stale\", expired at"));
-        let reversed = read(&[&root, &inner, &leaf]).unwrap_err().to_string();
-        assert_eq!(reversed, "the key belongs to certificate 3 of the file; the server's own must come first");
-    }
-
-    #[test]
-    fn what_clients_would_refuse_is_warned_about() {
-        let check = |params: &CertificateParams, expected: &str| {
-            let (certificate, key) = made(params);
-            let now = OffsetDateTime::now_utc();
-            let pair = parse(certificate.as_bytes(), key.serialize_pem().as_bytes(), now).unwrap();
-            assert!(pair.warnings()[0].to_string().contains(expected), "{:?}", pair.warnings());
-        };
-        check(&CertificateParams::default(), "no subject alternative name");
-        let mut params = named();
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        check(&params, "without serverAuth");
     }
 
     #[test]

@@ -180,6 +180,6 @@ mod tests {
     #[test]
     fn lifetimes_that_are_told() {
         assert_eq!(sealed(Duration::from_mins(1), Duration::ZERO).lifetime(), 60);
-        assert_eq!(sealed(Duration::from_hours(24), Duration::ZERO).lifetime(), 6 * 60 * 60);
+        assert_eq!(sealed(Duration::from_hours(24), Duration::ZERO).lifetime(), 12 * 60 * 60);
     }
 }

@@ -34,7 +34,7 @@ fn hello(version: u16, suites: &[u16]) -> Vec<u8> {
     [&[22, 3, 1][..], &sized(message)].concat()
 }
 
-/// An SSLv2 `CLIENT-HELLO` that would go on with a later version, as clients once sent it (RFC 5246 appendix E.2).
+/// A `CLIENT-HELLO` of `SSLv2` that would go on with a later version, as clients once sent it (RFC 5246 appendix E.2).
 fn ancient_hello() -> Vec<u8> {
     let mut body = vec![1, 3, 1, 0, 3, 0, 0, 0, 16, 0, 0, 0x2f];
     body.extend([7; 16]);
@@ -77,7 +77,7 @@ async fn what_is_too_old_or_too_weak_hears_an_alert() {
     assert!(ancient.is_empty() || alert(&ancient).is_some(), "{ancient:?}");
     let plain = say(&edge, b"GET /v2/ HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert!(plain.is_empty() || alert(&plain).is_some(), "{plain:?}");
-    let endless = say(&edge, &[&[22, 3, 1, 0xff, 0xff][..], &[0; 1 << 16]].concat()).await;
+    let endless = say(&edge, &[&[22, 3, 1, 0xff, 0xff][..], &vec![0; 1 << 16]].concat()).await;
     assert!(endless.is_empty() || alert(&endless).is_some(), "{endless:?}");
     assert!(edge.ask("/v2/", client(&authority)).await.is_ok());
     assert!(!edge.log().contains("panicked"), "{}", edge.log());
