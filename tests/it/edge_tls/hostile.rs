@@ -83,6 +83,19 @@ async fn what_is_too_old_or_too_weak_hears_an_alert() {
     assert!(!edge.log().contains("panicked"), "{}", edge.log());
 }
 
+#[tokio::test]
+async fn a_protocol_that_nobody_speaks_hears_an_alert() {
+    let (directory, authority) = (tempfile::tempdir().unwrap(), Authority::new("root"));
+    let files = authority.serve(directory.path(), "a", &[NAME], 1);
+    let edge = Edge::with(directory.path(), &[&files], "");
+    for protocol in ["acme-tls/1", "smtp"] {
+        let mut config = client(&authority);
+        config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+        let refused = edge.greet(Some(NAME), config).await.unwrap_err().to_string();
+        assert!(refused.contains("NoApplicationProtocol"), "{protocol}: {refused}");
+    }
+}
+
 /// A hello that comes byte by byte, each in a packet of its own.
 #[tokio::test]
 async fn a_hello_in_pieces_is_answered() {

@@ -17,6 +17,8 @@ fn returning(
     tickets: Tls12Resumption,
 ) -> ClientConfig {
     let mut config = client_of(provider(), &[version], authority);
+    // It would send its request with the first packet if it might.
+    config.enable_early_data = true;
     config.resumption = Resumption::store(Arc::new(ClientSessionMemoryCache::new(8))).tls12_resumption(tickets);
     config
 }
@@ -26,6 +28,7 @@ async fn kind(edge: &Edge, config: &ClientConfig) -> HandshakeKind {
     let mut stream = edge.greet(Some(NAME), config.clone()).await.unwrap();
     let head = ask(&mut stream, "/v2/").await.unwrap();
     assert!(head.starts_with("http/1.1 200"), "{head}");
+    assert!(!stream.get_ref().1.is_early_data_accepted());
     stream.get_ref().1.handshake_kind().unwrap()
 }
 
