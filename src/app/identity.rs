@@ -61,7 +61,7 @@ struct Held {
     authorities: Vec<Vec<CertificateDer<'static>>>,
 }
 
-impl server::Terms for Identity {
+impl server::Handshakes for Identity {
     fn answer(&self, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>> {
         self.terms.for_name(hello.server_name())
     }
@@ -109,7 +109,8 @@ impl Identity {
         self.clock.as_ref()
     }
 
-    pub(super) fn certificates(&self) -> &Certificates {
+    /// Whoever is issued newer ones puts them there.
+    pub(super) const fn certificates(&self) -> &Arc<Certificates> {
         &self.certificates
     }
 

@@ -225,7 +225,7 @@ fn server_settings(config: &Config, identity: Option<Arc<Identity>>) -> Result<s
     };
     let (limits, deadlines) = policy::bounds(&config.edge.limits);
     let drain = (!config.http.drain_timeout.is_zero()).then_some(config.http.drain_timeout);
-    let tls = identity.map(|identity| identity as Arc<dyn server::Terms>);
+    let tls = identity.map(|identity| identity as Arc<dyn server::Handshakes>);
     Ok(server::Settings { listeners: vec![server::Endpoint { address, tls }], limits, deadlines, drain })
 }
 

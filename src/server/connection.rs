@@ -10,7 +10,7 @@ use tracing::debug;
 use crate::{
     api::{self, Scheme},
     server::{
-        Deadlines, Handler, Limits, Terms,
+        Deadlines, Handler, Handshakes, Limits,
         exchange::Observer,
         http1, http2,
         socket::{HeadAllowance, Socket, Wire},
@@ -59,7 +59,7 @@ pub(super) enum Closing {
     Reset,
 }
 
-pub(super) async fn serve(context: Arc<Context>, socket: Socket, tls: Option<Arc<dyn Terms>>) {
+pub(super) async fn serve(context: Arc<Context>, socket: Socket, tls: Option<Arc<dyn Handshakes>>) {
     socket.send_at_once();
     let socket = Arc::new(socket);
     let allowance = HeadAllowance::unlimited();
@@ -93,9 +93,9 @@ enum Protocol {
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
 /// The handshake itself; an error when the client has been refused.
-async fn secure(terms: &dyn Terms, wire: Wire) -> io::Result<TlsStream<Wire>> {
+async fn secure(handshakes: &dyn Handshakes, wire: Wire) -> io::Result<TlsStream<Wire>> {
     let mut begun = LazyConfigAcceptor::new(Acceptor::default(), wire).await?;
-    let config = terms.answer(&begun.client_hello());
+    let config = handshakes.answer(&begun.client_hello());
     let Some(config) = config else {
         begun.io.write_all(&UNRECOGNIZED_NAME).await?;
         begun.io.shutdown().await?;
@@ -104,11 +104,11 @@ async fn secure(terms: &dyn Terms, wire: Wire) -> io::Result<TlsStream<Wire>> {
     begun.into_stream(config).await
 }
 
-async fn handshake(context: &Context, wire: Wire, tls: Option<Arc<dyn Terms>>) -> Option<(Downstream, Protocol)> {
-    let Some(terms) = tls else {
+async fn handshake(context: &Context, wire: Wire, tls: Option<Arc<dyn Handshakes>>) -> Option<(Downstream, Protocol)> {
+    let Some(handshakes) = tls else {
         return Some((Downstream::plain(wire), Protocol::Http1));
     };
-    match timeout(context.deadlines.handshake, secure(terms.as_ref(), wire)).await {
+    match timeout(context.deadlines.handshake, secure(handshakes.as_ref(), wire)).await {
         Ok(Ok(stream)) => {
             let protocol = match stream.get_ref().1.alpn_protocol() {
                 Some(b"h2") => Protocol::Http2,

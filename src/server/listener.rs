@@ -15,7 +15,7 @@ use tokio::{
 use tracing::warn;
 
 use crate::server::{
-    BindError, Endpoint, Terms,
+    BindError, Endpoint, Handshakes,
     address::Address,
     connection::{self, Context},
     exchange::Observer,
@@ -33,7 +33,7 @@ const RETRY: Duration = Duration::from_millis(100);
 pub(super) struct Listener {
     bound: Bound,
     local: Address,
-    tls: Option<Arc<dyn Terms>>,
+    tls: Option<Arc<dyn Handshakes>>,
 }
 
 #[derive(Debug)]
@@ -165,7 +165,7 @@ impl Drop for Open {
 #[derive(Debug)]
 pub(super) struct Acceptor {
     socket: Accepting,
-    tls: Option<Arc<dyn Terms>>,
+    tls: Option<Arc<dyn Handshakes>>,
 }
 
 impl Acceptor {

@@ -64,11 +64,11 @@ pub struct Settings {
 pub struct Endpoint {
     pub address: Address,
     /// `None`: plain HTTP/1.1.
-    pub tls: Option<Arc<dyn Terms>>,
+    pub tls: Option<Arc<dyn Handshakes>>,
 }
 
 /// Decides on a handshake when the client has said what it wants.
-pub trait Terms: fmt::Debug + Send + Sync + 'static {
+pub trait Handshakes: fmt::Debug + Send + Sync + 'static {
     /// `None` where nobody has the name that it asks for: it hears the alert `unrecognized_name` (RFC 6066 section 3).
     fn answer(&self, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>>;
 }

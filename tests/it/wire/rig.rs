@@ -159,7 +159,7 @@ pub(super) fn hasty() -> Deadlines {
 #[derive(Debug)]
 struct Handshakes(Terms);
 
-impl server::Terms for Handshakes {
+impl server::Handshakes for Handshakes {
     fn answer(&self, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>> {
         self.0.for_name(hello.server_name())
     }
