@@ -25,24 +25,28 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Shown {
     pub(super) tls: Option<Arc<rustls::ServerConfig>>,
+    /// What handshakes choose from; whoever gets newer ones puts them there.
+    pub(super) certificates: Arc<Certificates>,
     pub(super) authority: Option<PathBuf>,
 }
 
 pub(super) fn load(config: &Config, clock: &dyn Clock) -> Result<Shown> {
     let Some(tls) = &config.http.tls else { return Ok(Shown::default()) };
-    let (certificate, key, authority) = match &tls.identity {
-        Identity::Files { certificate, key } => (certificate.clone(), key.clone(), None),
+    let (files, authority) = match &tls.identity {
+        Identity::Files { certificate, key } => (Some((certificate.clone(), key.clone())), None),
         Identity::Development { directory } => {
             let paths = development::ensure(directory, &[], clock)?;
-            (paths.certificate, paths.key, Some(paths.authority))
+            (Some((paths.certificate, paths.key)), Some(paths.authority))
         }
+        Identity::Issued => (None, None),
     };
-    let pair = pair(config, &certificate, &key, clock)?;
-    for warning in pair.warnings() {
+    let pair = files.map(|(certificate, key)| pair(config, &certificate, &key, clock)).transpose()?;
+    for warning in pair.iter().flat_map(Pair::warnings) {
         tracing::warn!("http.tls: {warning}");
     }
-    let settings = settings(tls, config.http.http2);
-    Ok(Shown { tls: Some(terms(&settings, &[pair])?), authority })
+    let certificates = Arc::new(Certificates::new(pair.into_iter().collect()));
+    let terms = terms(&settings(tls, config.http.http2), &certificates)?;
+    Ok(Shown { tls: Some(terms), certificates, authority })
 }
 
 /// Reads what [`load`] would read and makes nothing; returns its warnings.
@@ -50,9 +54,9 @@ pub(super) fn check(config: &Config, clock: &dyn Clock) -> Result<Vec<String>> {
     let Some(tls) = &config.http.tls else { return Ok(Vec::new()) };
     let pairs = match &tls.identity {
         Identity::Files { certificate, key } => vec![pair(config, certificate, key, clock)?],
-        Identity::Development { .. } => Vec::new(),
+        Identity::Development { .. } | Identity::Issued => Vec::new(),
     };
-    terms(&settings(tls, config.http.http2), &pairs)?;
+    terms(&settings(tls, config.http.http2), &Arc::new(Certificates::new(pairs.clone())))?;
     Ok(pairs.iter().flat_map(Pair::warnings).map(|warning| format!("http.tls: {warning}")).collect())
 }
 
@@ -61,8 +65,8 @@ fn pair(config: &Config, certificate: &Path, key: &Path, clock: &dyn Clock) -> R
     pem::load(certificate, key, strictness, clock.now()).context("http.tls")
 }
 
-fn terms(settings: &tls::Settings, pairs: &[Pair]) -> Result<Arc<rustls::ServerConfig>> {
-    tls::server_config(settings, Arc::new(Certificates::new(pairs.to_vec()))).context("http.tls")
+fn terms(settings: &tls::Settings, certificates: &Arc<Certificates>) -> Result<Arc<rustls::ServerConfig>> {
+    tls::server_config(settings, Arc::clone(certificates)).context("http.tls")
 }
 
 fn settings(tls: &Tls, http2: bool) -> tls::Settings {

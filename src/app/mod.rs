@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use crate::{
+    acme::renewal::Renewal,
     api::{self, gateway::Gateway},
     auth::authority::Authority,
     clock::{Clock, SystemClock},
@@ -23,14 +24,16 @@ use crate::{
     registry::{Registry, format::Signing},
     secret::Secret,
     server::{
-        self, Server,
+        self, Server, Serves,
         address::Address,
+        challenges::Challenges,
         debug::{Debug, Pages},
     },
     store::Store,
     telemetry::{metrics::Metrics, writer::Writer},
 };
 
+pub mod acme;
 mod bucket;
 mod checks;
 mod delivery;
@@ -42,6 +45,9 @@ mod policy;
 mod storage;
 mod tasks;
 mod trust;
+
+/// How long a stop waits for a last write about certificates.
+const LETTING_GO: Duration = Duration::from_secs(5);
 
 /// Serves until the process is told to stop.
 ///
@@ -74,6 +80,7 @@ pub fn check(config: &Config) -> Result<Vec<String>> {
         bucket::unasked(config, s3, &clock)?;
     }
     let mut notices = identity::check(config, clock.as_ref())?;
+    acme::check(config)?;
     notices.extend(delivery::check(config)?);
     notices.extend(trust::check(&config.auth, &clock)?);
     Ok(notices)
@@ -112,6 +119,8 @@ struct App {
     observer: Arc<observe::Requests>,
     debug: Option<(Debug, Pages)>,
     tasks: tasks::Tasks,
+    /// Of certificates.
+    renewal: Option<Renewal>,
     health: Health,
     checks: Vec<crate::health::Check>,
     banner: Vec<String>,
@@ -135,7 +144,18 @@ impl App {
         });
         let authority = Arc::new(trust::authority(&config.auth, &clock)?);
         let identity = identity::load(config, clock.as_ref())?;
-        let server = Server::bind(server_settings(config, identity.tls)?)?;
+        let acme = acme::open(config, &storage, &clock)?;
+        let renewal = match &acme {
+            Some(acme) => {
+                let figures = metrics.acme().context("the metrics cannot be set up")?;
+                let renewal = acme.renewal(Arc::clone(&identity.certificates), Some(figures));
+                renewal.prepare().await.context("edge.acme")?;
+                Some(renewal)
+            }
+            None => None,
+        };
+        let settings = server_settings(config, identity.tls, acme.as_ref().map(acme::challenges))?;
+        let server = Server::bind(settings)?;
         let debug = open_debug(config, &health, &metrics).await?;
         let demoted = Arc::new(AtomicBool::new(false));
         let handler = Arc::new(Rim(gateway(config, &registry, authority, &health, &demoted)?));
@@ -150,7 +170,7 @@ impl App {
             demoted,
         };
         let banner = banner(config, &server, identity.authority.as_ref());
-        Ok(Self { server, handler, observer, debug, tasks, health, checks, banner })
+        Ok(Self { server, handler, observer, debug, tasks, renewal, health, checks, banner })
     }
 
     async fn run(self) -> Result<()> {
@@ -164,6 +184,7 @@ impl App {
         };
         let _checks = self.health.watch(self.checks);
         let tasks = tokio::spawn(self.tasks.run(stopped()));
+        let renewal = self.renewal.map(|renewal| tokio::spawn(renewal.run(stopped())));
         let debug = self.debug.map(|(debug, pages)| tokio::spawn(debug.run(pages, stopped())));
         for line in &self.banner {
             say(line);
@@ -174,6 +195,10 @@ impl App {
         });
         self.server.run(self.handler, self.observer, stopped()).await.context("the server cannot run")?;
         tasks.abort();
+        if let Some(renewal) = renewal {
+            // It gives up the right to order certificates, so that others need not wait for its end.
+            let _ = tokio::time::timeout(LETTING_GO, renewal).await;
+        }
         if let Some(debug) = debug {
             debug.abort();
         }
@@ -213,7 +238,11 @@ fn gateway(
     Ok(Gateway::new(Arc::clone(registry), authority, settings, health.unhealthy(), Arc::clone(demoted)))
 }
 
-fn server_settings(config: &Config, tls: Option<Arc<rustls::ServerConfig>>) -> Result<server::Settings> {
+fn server_settings(
+    config: &Config,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    challenges: Option<Arc<dyn Challenges>>,
+) -> Result<server::Settings> {
     let address = match &config.http.listen {
         Listen::Tcp(address) => Address::tcp(&address.to_string())?,
         // As the registry that we replace: whoever may enter the directory may connect.
@@ -221,8 +250,12 @@ fn server_settings(config: &Config, tls: Option<Arc<rustls::ServerConfig>>) -> R
     };
     let (limits, deadlines) = policy::bounds(&config.edge.limits);
     let drain = (!config.http.drain_timeout.is_zero()).then_some(config.http.drain_timeout);
-    let registry = server::Endpoint { address, tls, serves: server::Serves::Registry };
-    Ok(server::Settings { listeners: vec![registry], limits, deadlines, drain, challenges: None })
+    let mut listeners = vec![server::Endpoint { address, tls, serves: Serves::Registry }];
+    if let Some(address) = config.http.acme.as_ref().and_then(|acme| acme.http_address.as_ref()) {
+        let address = Address::tcp(&address.to_string())?;
+        listeners.push(server::Endpoint { address, tls: None, serves: Serves::Challenges });
+    }
+    Ok(server::Settings { listeners, limits, deadlines, drain, challenges })
 }
 
 async fn open_debug(config: &Config, health: &Health, metrics: &Arc<Metrics>) -> Result<Option<(Debug, Pages)>> {

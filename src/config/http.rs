@@ -9,7 +9,8 @@ use crate::{
     config::{
         Warning,
         address::{Address, Url},
-        edge, headers, inert,
+        edge::{self, acme::Acme},
+        headers, inert,
         schema::{Key, Shape, key, section, value},
         section::{Field, Section},
         tls::{self, Tls},
@@ -58,6 +59,8 @@ pub struct Http {
     pub headers: HeaderMap,
     /// `None` speaks plain HTTP.
     pub tls: Option<Tls>,
+    /// Certificates that an authority issues: `edge.acme`, or `tls.letsencrypt`.
+    pub acme: Option<Acme>,
     /// Whether HTTP/2 is offered.
     pub http2: bool,
     /// A second listener for operators, in plain HTTP.
@@ -98,7 +101,9 @@ impl Http {
     /// Reads `http` and what `edge` adds to it.
     pub(in crate::config) fn read(http: &Section<'_>, edge: &Section<'_>, warnings: &mut Vec<Warning>) -> Result<Self> {
         let external_url = external_url(http, edge)?;
-        let tls = Tls::read(http.section("tls")?.as_ref(), &edge::development::read(edge)?, warnings)?;
+        let tls = http.section("tls")?;
+        let acme = Acme::read(edge, tls.as_ref(), external_url.as_ref(), warnings)?;
+        let tls = Tls::read(tls.as_ref(), &edge::development::read(edge)?, acme.as_ref(), warnings)?;
         let listen = listen(http)?;
         if tls.is_none() && !listen.is_local() {
             let text = "is not set: tokens, passwords and images travel unencrypted from here";
@@ -113,6 +118,7 @@ impl Http {
             drain_timeout: drain_timeout(&http.need("draintimeout")?, warnings)?,
             headers: headers::read(http.find("headers").as_ref(), headers::Sensitivity::Public)?,
             tls,
+            acme,
             http2: !http.need_section("http2")?.boolean("disabled")?,
             debug: debug(&http.need_section("debug")?, warnings)?,
         })

@@ -6,8 +6,10 @@ use anyhow::{Result, anyhow};
 
 use crate::config::{
     Warning,
-    edge::development::Development,
-    inert,
+    edge::{
+        acme::{self, Acme},
+        development::Development,
+    },
     node::Origin,
     schema::{Key, section, value, values},
     section::{Field, Section},
@@ -20,7 +22,7 @@ pub(in crate::config) const KEYS: &[Key] = &[
     value("clientauth").or("require-and-verify-client-cert"),
     value("minimumtls").or("tls1.2"),
     values("ciphersuites"),
-    section("letsencrypt", inert::LETSENCRYPT).inert(),
+    section("letsencrypt", acme::LETSENCRYPT),
 ];
 
 /// TLS 1.2 suites that are offered, by their IANA names.
@@ -74,6 +76,8 @@ pub enum Identity {
     Files { certificate: PathBuf, key: PathBuf },
     /// A certificate for this machine alone, made below this directory if it is not there.
     Development { directory: PathBuf },
+    /// What an authority issues, and nothing beside it.
+    Issued,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -102,9 +106,10 @@ impl Tls {
     pub(in crate::config) fn read(
         tls: Option<&Section<'_>>,
         development: &Development<'_>,
+        acme: Option<&Acme>,
         warnings: &mut Vec<Warning>,
     ) -> Result<Option<Self>> {
-        let Some(identity) = identity(tls, development)? else { return Ok(None) };
+        let Some(identity) = identity(tls, development, acme)? else { return Ok(None) };
         let Some(tls) = tls else {
             return Ok(Some(Self {
                 identity,
@@ -121,7 +126,10 @@ impl Tls {
     }
 }
 
-fn identity(tls: Option<&Section<'_>>, development: &Development<'_>) -> Result<Option<Identity>> {
+fn identity(tls: Option<&Section<'_>>, development: &Development<'_>, acme: Option<&Acme>) -> Result<Option<Identity>> {
+    if let (Some(_), Development::On { switch, .. }) = (acme, development) {
+        return Err(switch.fail("contradicts edge.acme: an authority issues the certificate"));
+    }
     let path = |name| tls.map_or(Ok(None), |tls| tls.path(name));
     let origin = |present: &str, missing: &str| {
         let place = tls.map(|tls| tls.origin().to_string()).unwrap_or_default();
@@ -137,6 +145,7 @@ fn identity(tls: Option<&Section<'_>>, development: &Development<'_>) -> Result<
         (None, None, Development::On { directory, .. }) => {
             Ok(Some(Identity::Development { directory: directory.clone() }))
         }
+        (None, None, Development::Off) if acme.is_some() => Ok(Some(Identity::Issued)),
         (None, None, Development::Off) => no_tls(tls).map(|()| None),
     }
 }
@@ -147,12 +156,7 @@ fn no_tls(tls: Option<&Section<'_>>) -> Result<()> {
     if let Some(field) = written("clientcas") {
         return Err(field.fail("is set, but without a certificate there is no TLS to ask clients in"));
     }
-    match written("letsencrypt") {
-        Some(field) => Err(field.fail(
-            "is not in this version: without http.tls.certificate and http.tls.key everything would be unencrypted",
-        )),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 fn clients(tls: &Section<'_>, warnings: &mut Vec<Warning>) -> Result<Option<Clients>> {

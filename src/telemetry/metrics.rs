@@ -9,7 +9,7 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 
-use crate::telemetry::exchange::Exchange;
+use crate::telemetry::{acme::Figures, exchange::Exchange};
 
 /// Sizes from 1 KiB to 16 GiB, in steps of 4.
 const SIZES: [f64; 13] = [
@@ -175,6 +175,11 @@ impl Metrics {
     /// As they were last told.
     pub fn log_lines_dropped(&self) -> u64 {
         self.lines_dropped.get()
+    }
+
+    /// Adds those of certificates that are asked for by themselves; once for each process.
+    pub fn acme(&self) -> prometheus::Result<Figures> {
+        Figures::new(&self.registry)
     }
 
     /// The text exposition format, version 0.0.4.

@@ -14,6 +14,7 @@ use crate::config::{
     storage::Storage,
 };
 
+pub mod acme;
 pub(in crate::config) mod development;
 pub mod downloads;
 pub mod limits;
@@ -25,6 +26,7 @@ pub(in crate::config) const KEYS: &[Key] = &[
     section("uploads", uploads::KEYS).always(),
     section("limits", limits::KEYS).always(),
     section("downloads", downloads::KEYS).always(),
+    section("acme", acme::KEYS).always(),
     section("tls", &[value("development").or("false"), value("directory").or("certs/dev")]).always(),
 ];
 
