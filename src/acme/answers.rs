@@ -24,7 +24,7 @@ use crate::acme::{
 /// Looks are at least this far apart.
 const SPACING: Duration = Duration::from_secs(1);
 
-/// What was seen is good for so long.
+/// What was seen of tokens is good for so long: none is used twice. A name can be asked for by one order after the other.
 const FRESH: Duration = Duration::from_secs(5);
 
 /// How long a look may take; whoever asks will ask again.
@@ -68,7 +68,7 @@ impl Answers {
         if !is_token(token) {
             return None;
         }
-        let answer = self.find(|answer| answer.proof == Proof::Http && answer.token == token).await?;
+        let answer = self.find(FRESH, |answer| answer.proof == Proof::Http && answer.token == token).await?;
         Some(answer.key_authorization)
     }
 
@@ -78,7 +78,7 @@ impl Answers {
             return None;
         }
         let is_meant = |answer: &Answer| answer.proof == Proof::TlsAlpn && keys::asked_for(&answer.name) == name;
-        let answer = self.find(is_meant).await?;
+        let answer = self.find(Duration::ZERO, is_meant).await?;
         match keys::proof(&answer.name, &answer.key_authorization) {
             Ok(proof) => Some(proof),
             Err(error) => {
@@ -88,11 +88,11 @@ impl Answers {
         }
     }
 
-    async fn find(&self, is_meant: impl Fn(&Answer) -> bool) -> Option<Answer> {
+    async fn find(&self, fresh: Duration, is_meant: impl Fn(&Answer) -> bool) -> Option<Answer> {
         let asked = Instant::now();
         let found = |seen: &Seen| seen.answers.iter().find(|answer| is_meant(answer)).cloned();
         let seen = self.seen();
-        if seen.at.is_some_and(|at| asked - at < FRESH)
+        if seen.at.is_some_and(|at| asked - at < fresh)
             && let Some(answer) = found(&seen)
         {
             return Some(answer);
@@ -197,8 +197,15 @@ mod tests {
         assert!(answers.proof("a.test").await.is_some());
         assert!(answers.proof("7.2.0.192.in-addr.arpa").await.is_some());
         assert!(answers.proof("b.test").await.is_none());
+        // The next order has another token for the same name.
+        let other = Answer { key_authorization: "other".to_owned(), ..answer(Proof::TlsAlpn, "a.test") };
+        let found = answers.find(Duration::ZERO, |answer| answer.name == "a.test").await;
+        assert_ne!(found, Some(other.clone()));
+        publish(&vault, vec![other.clone()]).await;
+        assert_eq!(answers.find(Duration::ZERO, |answer| answer.name == "a.test").await, Some(other));
         vault.sweep::<Record>(1).await.unwrap();
         tokio::time::sleep(FRESH).await;
+        assert_eq!(answers.key_authorization(TOKEN).await, None);
         assert!(answers.proof("a.test").await.is_none());
     }
 

@@ -7,6 +7,7 @@ use rcgen::{CertificateParams, CustomExtension, DistinguishedName, DnType, KeyPa
 use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivatePkcs8KeyDer, pem::PemObject as _},
+    sign::{CertifiedKey, SingleCertAndKey},
 };
 use sha2::{Digest as _, Sha256};
 use time::{Duration, OffsetDateTime};
@@ -119,11 +120,13 @@ pub(super) fn proof(name: &str, key_authorization: &str) -> Result<Arc<ServerCon
     params.custom_extensions = vec![CustomExtension::new_acme_identifier(&Sha256::digest(key_authorization))];
     let certificate = CertificateDer::from(params.self_signed(&key)?.der().to_vec());
     let key = PrivatePkcs8KeyDer::from(key.serialize_der());
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    // Not compared with its key: whoever reads it for that stumbles over the extension, which must be critical.
+    let certified = CertifiedKey::new(vec![certificate], provider.key_provider.load_private_key(key.into())?);
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
-        .with_single_cert(vec![certificate], key.into())?;
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     config.alpn_protocols = vec![PROTOCOL.to_vec()];
     Ok(Arc::new(config))
 }
@@ -183,6 +186,13 @@ mod tests {
         let pair = meanwhile(&names, OffsetDateTime::now_utc()).unwrap();
         assert_eq!(pair.names(), names);
         assert_eq!(pair.warnings(), []);
+    }
+
+    #[test]
+    fn a_proof_can_be_made() {
+        for name in ["a.test", "192.0.2.1"] {
+            assert_eq!(proof(name, "token.thumbprint").unwrap().alpn_protocols, [PROTOCOL]);
+        }
     }
 
     #[test]

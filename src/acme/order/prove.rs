@@ -154,13 +154,14 @@ impl Authority {
         match patiently!(order.poll_ready(&POLLING).await) {
             Ok(OrderStatus::Ready) => Ok(()),
             Err(Error::Api(problem)) if is_passing(&problem) => Err(self.failure("the proofs", Error::Api(problem))),
-            Ok(_) | Err(Error::Api(_)) => Err(self.unproven(order).await.ending_the_order()),
+            Err(Error::Api(problem)) => Err(self.unproven(order, &problem.to_string()).await.ending_the_order()),
+            Ok(_) => Err(self.unproven(order, "it does not say why").await.ending_the_order()),
             Err(error) => Err(self.failure("the proofs", error)),
         }
     }
 
-    /// What the authority saw instead.
-    async fn unproven(&self, order: &mut Order) -> Failure {
+    /// What the authority saw instead, or `otherwise`.
+    async fn unproven(&self, order: &mut Order, otherwise: &str) -> Failure {
         let mut seen = Vec::new();
         let mut authorizations = order.authorizations();
         while let Some(Ok(mut authorization)) = authorizations.next().await {
@@ -171,7 +172,7 @@ impl Authority {
             let problems = authorization.challenges.iter().filter_map(|challenge| challenge.error.as_ref());
             seen.extend(problems.map(|problem| format!("{name}: {problem}")));
         }
-        let seen = if seen.is_empty() { "it does not say why".to_owned() } else { seen.join("; ") };
+        let seen = if seen.is_empty() { otherwise.to_owned() } else { seen.join("; ") };
         let text = format!("the authority did not take the {} proof: {seen}", self.settings.challenge.word());
         Failure { retry_after: self.wire.retry_after(), ..Failure::refused(text) }
     }

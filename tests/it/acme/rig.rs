@@ -18,6 +18,7 @@ use std::{
 
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    client::Resumption,
     pki_types::{CertificateDer, ServerName, pem::PemObject as _},
 };
 
@@ -107,8 +108,10 @@ impl Server {
         self.process = None;
     }
 
+    /// What it said, but for requests.
     pub(super) fn log(&self) -> String {
-        fs::read_to_string(self.directory.join("log")).unwrap_or_default()
+        let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
+        log.lines().filter(|line| !line.contains("response completed")).flat_map(|line| [line, "\n"]).collect()
     }
 
     /// A command of ours about the certificates of its configuration.
@@ -162,7 +165,10 @@ impl Client {
         roots.add(CertificateDer::from_pem_slice(pebble.root().as_bytes()).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        Self(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
+        let mut config = config.with_root_certificates(roots).with_no_client_auth();
+        // In a session that is resumed, nobody shows anything.
+        config.resumption = Resumption::disabled();
+        Self(Arc::new(config))
     }
 
     /// Makes a handshake and a request; the certificate's serial number in hexadecimal.

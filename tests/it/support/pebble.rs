@@ -22,6 +22,9 @@ use crate::support::{
 /// What a test that uses it asks [`tools::present`] for.
 pub(crate) const PROGRAMS: &[&str] = &["pebble", "pebble-challtestsrv", "curl"];
 
+/// The one that it offers.
+pub(crate) const PROFILE: &str = "classic";
+
 /// Of the account that it can be told to ask for.
 pub(crate) const EAB_KID: &str = "kid-of-the-tests";
 pub(crate) const EAB_KEY: &str = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
@@ -95,10 +98,8 @@ impl Pebble {
             "externalAccountMACKeys": {EAB_KID: EAB_KEY},
             "keyAlgorithm": "ecdsa",
             "retryAfter": {"authz": 1, "order": 1},
-            "profiles": {
-                "default": {"description": "of these tests", "validityPeriod": pebble.plan.validity},
-                "other": {"description": "of these tests, too", "validityPeriod": 86400},
-            },
+            // Of several it takes any one for an order that names none.
+            "profiles": {PROFILE: {"description": "of these tests", "validityPeriod": pebble.plan.validity}},
         }});
         write_private(&directory.join("pebble.json"), &config.to_string());
         pebble.resume();
@@ -150,15 +151,6 @@ impl Pebble {
 
     pub(crate) fn accounts(&self) -> usize {
         self.logged("accounts in memory")
-    }
-
-    /// Says when a certificate (PEM) is to be renewed, in the very words (RFC 9773 section 4.2).
-    pub(crate) fn suggest(&self, certificate: &str, start: &str, end: &str) {
-        let answer = json!({"suggestedWindow": {"start": start, "end": end}}).to_string();
-        let body = json!({"certificate": certificate, "ariResponse": answer}).to_string();
-        let mut curl = command("curl", ["--silent", "--fail", "--data", &body, "--cacert"]);
-        curl.arg(&self.certificate.authority);
-        run(curl.arg(format!("https://localhost:{}/set-renewal-info/", self.management.port())));
     }
 }
 
