@@ -188,7 +188,7 @@ impl Sources {
     fn new(config: &Config, tls: &Tls) -> Self {
         let pairs = match &tls.identity {
             Configured::Files(pairs) => pairs.as_slice(),
-            Configured::Development { .. } => &[],
+            Configured::Development { .. } | Configured::Issued => &[],
         };
         let files = |pair: &crate::config::edge::tls::Pair| Files {
             certificate: pair.certificate.clone(),

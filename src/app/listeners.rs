@@ -18,6 +18,7 @@ use crate::{
     server::{
         self, Bound, Endpoint, Handshakes, Server, Serves,
         address::Address,
+        challenges::Challenges,
         debug::Debug,
         inherited::Inherited,
         proxies::{Depth, Proxies, UnixPeers},
@@ -27,15 +28,24 @@ use crate::{
 };
 
 /// Binds every address or none.
-pub(super) fn bind(config: &Config, identity: Option<&Arc<Identity>>, inherited: &mut Inherited) -> Result<Server> {
-    let server = Server::bind_with(settings(config, identity)?, inherited)?;
+pub(super) fn bind(
+    config: &Config,
+    identity: Option<&Arc<Identity>>,
+    challenges: Option<Arc<dyn Challenges>>,
+    inherited: &mut Inherited,
+) -> Result<Server> {
+    let server = Server::bind_with(settings(config, identity, challenges)?, inherited)?;
     for name in inherited.names() {
         tracing::warn!("the socket {name:?} that systemd passed is not listened on: no address is systemd:{name}");
     }
     Ok(server)
 }
 
-fn settings(config: &Config, identity: Option<&Arc<Identity>>) -> Result<server::Settings> {
+fn settings(
+    config: &Config,
+    identity: Option<&Arc<Identity>>,
+    challenges: Option<Arc<dyn Challenges>>,
+) -> Result<server::Settings> {
     let mut listeners =
         config.http.listeners.iter().map(|listener| endpoint(listener, identity)).collect::<Result<Vec<_>>>()?;
     if let Some(redirect) = &config.http.redirect {
@@ -46,10 +56,14 @@ fn settings(config: &Config, identity: Option<&Arc<Identity>>) -> Result<server:
             serves: Serves::Redirect(Redirect::new(&redirect.authority)),
         });
     }
+    if let Some(place) = config.http.acme.as_ref().and_then(|acme| acme.http_address.as_ref()) {
+        listeners
+            .push(Endpoint { serves: Serves::Challenges, ..Endpoint::new(Address::tcp(&place.to_string())?, None) });
+    }
     let (limits, deadlines) = policy::bounds(&config.edge.limits);
     let drain = (!config.http.drain_timeout.is_zero()).then_some(config.http.drain_timeout);
     let proxies = proxies(&config.edge.proxies);
-    Ok(server::Settings { listeners, limits, deadlines, proxies, drain, challenges: None })
+    Ok(server::Settings { listeners, limits, deadlines, proxies, drain, challenges })
 }
 
 fn endpoint(listener: &Listener, identity: Option<&Arc<Identity>>) -> Result<Endpoint> {

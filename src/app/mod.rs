@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use crate::{
+    acme::renewal::Renewal,
     api::{self, gateway::Gateway},
     auth::authority::Authority,
     clock::{Clock, SystemClock},
@@ -30,6 +31,7 @@ use crate::{
     telemetry::{metrics::Metrics, writer::Writer},
 };
 
+pub mod acme;
 mod bucket;
 mod certificates;
 mod checks;
@@ -43,6 +45,9 @@ mod policy;
 mod storage;
 mod tasks;
 mod trust;
+
+/// How long a stop waits for a last write about certificates.
+const LETTING_GO: Duration = Duration::from_secs(5);
 
 /// Serves until the process is told to stop.
 ///
@@ -78,6 +83,7 @@ pub fn check(config: &Config) -> Result<Vec<String>> {
         bucket::unasked(config, s3, &clock)?;
     }
     let mut notices = identity::check(config, clock.as_ref())?;
+    acme::check(config)?;
     notices.extend(delivery::check(config)?);
     notices.extend(trust::check(&config.auth, &clock)?);
     Ok(notices)
@@ -116,6 +122,8 @@ struct App {
     observer: Arc<observe::Requests>,
     debug: Option<(Debug, Pages)>,
     tasks: tasks::Tasks,
+    /// Of certificates.
+    renewal: Option<Renewal>,
     health: Health,
     checks: Vec<crate::health::Check>,
     banner: Vec<String>,
@@ -139,7 +147,18 @@ impl App {
         });
         let authority = Arc::new(trust::authority(&config.auth, &clock)?);
         let identity = identity::load(config, &clock)?;
-        let server = listeners::bind(config, identity.as_ref(), inherited)?;
+        let acme = acme::open(config, &storage, &clock)?;
+        let renewal = match acme.as_ref().zip(identity.as_ref()) {
+            Some((acme, identity)) => {
+                let figures = metrics.acme().context("the metrics cannot be set up")?;
+                let renewal = acme.renewal(Arc::clone(identity.certificates()), Some(figures));
+                renewal.prepare().await.context("edge.acme")?;
+                Some(renewal)
+            }
+            None => None,
+        };
+        let challenges = acme.as_ref().map(acme::challenges);
+        let server = listeners::bind(config, identity.as_ref(), challenges, inherited)?;
         let debug = listeners::bind_debug(config).await?;
         listeners::report(&server, debug.as_ref());
         let debug = debug.map(|debug| (debug, pages(config, &health, &metrics)));
@@ -158,7 +177,7 @@ impl App {
             purging: config.storage.purging.filter(|_| !config.storage.read_only),
             demoted,
         };
-        Ok(Self { server, handler, observer, debug, tasks, health, checks, banner })
+        Ok(Self { server, handler, observer, debug, tasks, renewal, health, checks, banner })
     }
 
     async fn run(self) -> Result<()> {
@@ -172,6 +191,7 @@ impl App {
         };
         let _checks = self.health.watch(self.checks);
         let tasks = tokio::spawn(self.tasks.run(stopped()));
+        let renewal = self.renewal.map(|renewal| tokio::spawn(renewal.run(stopped())));
         let debug = self.debug.map(|(debug, pages)| tokio::spawn(debug.run(pages, stopped())));
         for line in &self.banner {
             say(line);
@@ -182,6 +202,10 @@ impl App {
         });
         self.server.run(self.handler, self.observer, stopped()).await.context("the server cannot run")?;
         tasks.abort();
+        if let Some(renewal) = renewal {
+            // It gives up the right to order certificates, so that others need not wait for its end.
+            let _ = tokio::time::timeout(LETTING_GO, renewal).await;
+        }
         if let Some(debug) = debug {
             debug.abort();
         }

@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Result, bail};
 use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 
+mod acme;
 mod check;
 mod garbage_collect;
 mod serve;
@@ -36,6 +37,8 @@ enum Command {
     Serve(Configuration),
     /// Validate a configuration and print what is in force, without secrets
     Check(check::Arguments),
+    /// Certificates from an authority (ACME)
+    Acme(acme::Arguments),
     /// Remove content that nothing refers to (not in this version)
     GarbageCollect(garbage_collect::Arguments),
 }
@@ -55,6 +58,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match arguments.command {
         Command::Serve(configuration) => configuration.located().and_then(|(path, env)| serve::run(&path, &env)),
         Command::Check(arguments) => arguments.run(),
+        Command::Acme(arguments) => arguments.run(),
         Command::GarbageCollect(_) => Ok(garbage_collect::run()),
     };
     result.unwrap_or_else(|error| {

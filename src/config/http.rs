@@ -10,6 +10,7 @@ use crate::{
         Warning,
         address::{Address, Url},
         edge::{
+            acme::Acme,
             listen::{self, Claims, Encryption, Listener, Place, ProxyProtocol},
             proxies::Proxies,
             redirect::{self, Redirect},
@@ -67,6 +68,8 @@ pub struct Http {
     pub headers: HeaderMap,
     /// `None` speaks plain HTTP.
     pub tls: Option<Tls>,
+    /// Certificates that an authority issues: `edge.acme`, or `tls.letsencrypt`.
+    pub acme: Option<Acme>,
     /// Whether HTTP/2 is offered.
     pub http2: bool,
     /// A second listener for operators, in plain HTTP.
@@ -90,11 +93,17 @@ impl Http {
     ) -> Result<Self> {
         let external_url = external_url(http, edge)?;
         let host = external_url.as_ref().and_then(|url| url.uri().host());
-        let tls = Tls::read(http.section("tls")?.as_ref(), &edge.need_section("tls")?, host, warnings)?;
+        let tls = http.section("tls")?;
+        let acme = Acme::read(edge, tls.as_ref(), external_url.as_ref(), warnings)?;
+        let tls = Tls::read(tls.as_ref(), &edge.need_section("tls")?, acme.as_ref(), host, warnings)?;
         let usual = if tls.is_some() { Encryption::Tls } else { Encryption::Plain };
         let mut claims = Claims::default();
         let listeners = listen::read(http, edge, usual, &mut claims, warnings)?;
         let redirect = redirect::read(edge, external_url.as_ref(), &mut claims)?;
+        if let Some(address) = acme.as_ref().and_then(|acme| acme.http_address.clone()) {
+            let field = edge.need_section("acme")?.need("http_address")?;
+            claims.claim(field, &Place::Tcp(address))?;
+        }
         let redirected = redirect.iter().map(|redirect| redirect.proxy_protocol);
         if proxies.is_empty()
             && listeners.iter().map(|listener| listener.proxy_protocol).chain(redirected).any(is_required)
@@ -113,6 +122,7 @@ impl Http {
             drain_timeout: drain_timeout(&http.need("draintimeout")?, warnings)?,
             headers: headers::read(http.find("headers").as_ref(), headers::Sensitivity::Public)?,
             tls,
+            acme,
             http2: !http.need_section("http2")?.boolean("disabled")?,
             debug: debug(&http.need_section("debug")?, &mut claims, warnings)?,
         })

@@ -7,8 +7,10 @@ use anyhow::{Result, anyhow};
 
 use crate::config::{
     Warning,
-    edge::tls::{self as edge, Curve, Development, Pair, Sessions, UnknownNames},
-    inert,
+    edge::{
+        acme::{self, Acme},
+        tls::{self as edge, Curve, Development, Pair, Sessions, UnknownNames},
+    },
     node::Origin,
     schema::{Key, section, value, values},
     section::{Field, Section},
@@ -22,7 +24,7 @@ pub(in crate::config) const KEYS: &[Key] = &[
     value("clientauth").or("require-and-verify-client-cert"),
     value("minimumtls").or("tls1.2"),
     values("ciphersuites"),
-    section("letsencrypt", inert::LETSENCRYPT).inert(),
+    section("letsencrypt", acme::LETSENCRYPT),
 ];
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -48,6 +50,8 @@ pub enum Identity {
     Files(Vec<Pair>),
     /// A certificate for this machine alone, made below this directory if it is not there.
     Development { directory: PathBuf },
+    /// What an authority issues, and nothing beside it.
+    Issued,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -79,10 +83,11 @@ impl Tls {
     pub(in crate::config) fn read(
         http: Option<&Section<'_>>,
         own: &Section<'_>,
+        acme: Option<&Acme>,
         host: Option<&str>,
         warnings: &mut Vec<Warning>,
     ) -> Result<Option<Self>> {
-        let Some(identity) = identity(http, own, host, warnings)? else { return Ok(None) };
+        let Some(identity) = identity(http, own, acme, host, warnings)? else { return Ok(None) };
         let cipher_suites = suites::read(&cipher_suites(http, own)?, warnings)?;
         // A list that names suites of TLS 1.3 alone leaves nothing to speak TLS 1.2 with.
         let version_min = if cipher_suites.is_empty() { Version::Tls13 } else { version_min(http, own, warnings)? };
@@ -102,6 +107,7 @@ impl Tls {
 fn identity(
     http: Option<&Section<'_>>,
     own: &Section<'_>,
+    acme: Option<&Acme>,
     host: Option<&str>,
     warnings: &mut Vec<Warning>,
 ) -> Result<Option<Identity>> {
@@ -109,6 +115,9 @@ fn identity(
     pairs.extend(edge::certificates(own)?);
     let directory = own.find("certificate_directory").filter(|field| !field.node().is_idle());
     match Development::read(own)? {
+        Development::On { switch, .. } if acme.is_some() => {
+            Err(switch.fail("contradicts edge.acme: an authority issues the certificate"))
+        }
         Development::On { switch, .. } if !pairs.is_empty() || directory.is_some() => {
             let name = if first(http)?.is_some() { "http.tls.certificate" } else { "the other keys of edge.tls" };
             Err(switch.fail(format_args!("contradicts {name}: there is a certificate already")))
@@ -122,6 +131,7 @@ fn identity(
         }
         Development::Off => match edge::by_host(own, host)? {
             Some(pair) => Ok(Some(Identity::Files(vec![pair]))),
+            None if acme.is_some() => Ok(Some(Identity::Issued)),
             None => no_tls(http).map(|()| None),
         },
     }
@@ -148,12 +158,7 @@ fn no_tls(tls: Option<&Section<'_>>) -> Result<()> {
     if let Some(field) = written("clientcas") {
         return Err(field.fail("is set, but without a certificate there is no TLS to ask clients in"));
     }
-    match written("letsencrypt") {
-        Some(field) => Err(field.fail(
-            "is not in this version: without http.tls.certificate and http.tls.key everything would be unencrypted",
-        )),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 fn clients(http: Option<&Section<'_>>, own: &Section<'_>, warnings: &mut Vec<Warning>) -> Result<Option<Clients>> {

@@ -12,7 +12,7 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use crate::telemetry::exchange::Exchange;
+use crate::telemetry::{acme::Figures, exchange::Exchange};
 
 /// Sizes from 1 KiB to 16 GiB, in steps of 4.
 const SIZES: [f64; 13] = [
@@ -215,6 +215,11 @@ impl Metrics {
     /// Files of certificates have changed and were not taken.
     pub fn certificate_refused(&self) {
         self.certificates_refused.inc();
+    }
+
+    /// Adds those of certificates that are asked for by themselves; once for each process.
+    pub fn acme(&self) -> prometheus::Result<Figures> {
+        Figures::new(&self.registry)
     }
 
     /// The text exposition format, version 0.0.4.

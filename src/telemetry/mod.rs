@@ -7,6 +7,7 @@
 //! Never: a raw control character in a line, a secret of a query, a label whose values a client can choose.
 
 pub mod access;
+pub mod acme;
 pub mod exchange;
 pub mod log;
 pub mod metrics;

@@ -15,6 +15,7 @@ use crate::config::{
     storage::Storage,
 };
 
+pub mod acme;
 pub mod downloads;
 pub(in crate::config) mod hsts;
 pub mod limits;
@@ -34,6 +35,7 @@ pub(in crate::config) const KEYS: &[Key] = &[
     section("uploads", uploads::KEYS).always(),
     section("limits", limits::KEYS).always(),
     section("downloads", downloads::KEYS).always(),
+    section("acme", acme::KEYS).always(),
     section("tls", tls::KEYS).always(),
     section("hsts", hsts::KEYS).always(),
 ];
