@@ -25,6 +25,7 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Shown {
     pub(super) tls: Option<Arc<rustls::ServerConfig>>,
+    pub(super) certificates: Option<Arc<Certificates>>,
     pub(super) authority: Option<PathBuf>,
 }
 
@@ -42,7 +43,8 @@ pub(super) fn load(config: &Config, clock: &dyn Clock) -> Result<Shown> {
         tracing::warn!("http.tls: {warning}");
     }
     let settings = settings(tls, config.http.http2);
-    Ok(Shown { tls: Some(terms(&settings, &[pair])?), authority })
+    let certificates = Arc::new(Certificates::new(vec![pair]));
+    Ok(Shown { tls: Some(terms(&settings, &certificates)?), certificates: Some(certificates), authority })
 }
 
 /// Reads what [`load`] would read and makes nothing; returns its warnings.
@@ -52,7 +54,7 @@ pub(super) fn check(config: &Config, clock: &dyn Clock) -> Result<Vec<String>> {
         Identity::Files { certificate, key } => vec![pair(config, certificate, key, clock)?],
         Identity::Development { .. } => Vec::new(),
     };
-    terms(&settings(tls, config.http.http2), &pairs)?;
+    terms(&settings(tls, config.http.http2), &Arc::new(Certificates::new(pairs.clone())))?;
     Ok(pairs.iter().flat_map(Pair::warnings).map(|warning| format!("http.tls: {warning}")).collect())
 }
 
@@ -61,8 +63,8 @@ fn pair(config: &Config, certificate: &Path, key: &Path, clock: &dyn Clock) -> R
     pem::load(certificate, key, strictness, clock.now()).context("http.tls")
 }
 
-fn terms(settings: &tls::Settings, pairs: &[Pair]) -> Result<Arc<rustls::ServerConfig>> {
-    tls::server_config(settings, Arc::new(Certificates::new(pairs.to_vec()))).context("http.tls")
+fn terms(settings: &tls::Settings, certificates: &Arc<Certificates>) -> Result<Arc<rustls::ServerConfig>> {
+    tls::server_config(settings, Arc::clone(certificates)).context("http.tls")
 }
 
 fn settings(tls: &Tls, http2: bool) -> tls::Settings {

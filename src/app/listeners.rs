@@ -20,6 +20,7 @@ use crate::{
         address::Address,
         debug::Debug,
         inherited::Inherited,
+        passthrough::Passthrough,
         proxies::{Depth, Proxies, UnixPeers},
         proxy_protocol::ProxyProtocol,
         redirect::Redirect,
@@ -30,24 +31,30 @@ use crate::{
 pub(super) fn bind(
     config: &Config,
     tls: Option<&Arc<rustls::ServerConfig>>,
+    passthrough: Option<&Arc<Passthrough>>,
     inherited: &mut Inherited,
 ) -> Result<Server> {
-    let server = Server::bind_with(settings(config, tls)?, inherited)?;
+    let server = Server::bind_with(settings(config, tls, passthrough)?, inherited)?;
     for name in inherited.names() {
         tracing::warn!("the socket {name:?} that systemd passed is not listened on: no address is systemd:{name}");
     }
     Ok(server)
 }
 
-fn settings(config: &Config, tls: Option<&Arc<rustls::ServerConfig>>) -> Result<server::Settings> {
-    let mut listeners =
-        config.http.listeners.iter().map(|listener| endpoint(listener, tls)).collect::<Result<Vec<_>>>()?;
+fn settings(
+    config: &Config,
+    tls: Option<&Arc<rustls::ServerConfig>>,
+    passthrough: Option<&Arc<Passthrough>>,
+) -> Result<server::Settings> {
+    let endpoint = |listener| endpoint(listener, tls, passthrough);
+    let mut listeners = config.http.listeners.iter().map(endpoint).collect::<Result<Vec<_>>>()?;
     if let Some(redirect) = &config.http.redirect {
         listeners.push(Endpoint {
             address: address(&redirect.place)?,
             tls: None,
             proxy_protocol: proxy_protocol(redirect.proxy_protocol),
             serves: Serves::Redirect(Redirect::new(&redirect.authority)),
+            passthrough: passthrough.cloned(),
         });
     }
     let (limits, deadlines) = policy::bounds(&config.edge.limits);
@@ -56,13 +63,18 @@ fn settings(config: &Config, tls: Option<&Arc<rustls::ServerConfig>>) -> Result<
     Ok(server::Settings { listeners, limits, deadlines, proxies, drain, challenges: None })
 }
 
-fn endpoint(listener: &Listener, tls: Option<&Arc<rustls::ServerConfig>>) -> Result<Endpoint> {
+fn endpoint(
+    listener: &Listener,
+    tls: Option<&Arc<rustls::ServerConfig>>,
+    passthrough: Option<&Arc<Passthrough>>,
+) -> Result<Endpoint> {
     let tls = match listener.encryption {
         Encryption::Plain => None,
         Encryption::Tls => Some(Arc::clone(tls.context("TLS is configured without a certificate")?)),
     };
     let proxy_protocol = proxy_protocol(listener.proxy_protocol);
-    Ok(Endpoint { address: address(&listener.place)?, tls, proxy_protocol, serves: Serves::Registry })
+    let passthrough = passthrough.filter(|_| listener.passthrough).cloned();
+    Ok(Endpoint { address: address(&listener.place)?, tls, proxy_protocol, serves: Serves::Registry, passthrough })
 }
 
 fn address(place: &Place) -> Result<Address> {

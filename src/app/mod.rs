@@ -38,6 +38,7 @@ mod identity;
 mod listeners;
 mod networks;
 mod observe;
+mod passthrough;
 mod policy;
 mod storage;
 mod tasks;
@@ -138,7 +139,8 @@ impl App {
         });
         let authority = Arc::new(trust::authority(&config.auth, &clock)?);
         let identity = identity::load(config, clock.as_ref())?;
-        let server = listeners::bind(config, identity.tls.as_ref(), inherited)?;
+        let passthrough = passthrough::build(config, identity.certificates.as_ref());
+        let server = listeners::bind(config, identity.tls.as_ref(), passthrough.as_ref(), inherited)?;
         let debug = listeners::bind_debug(config).await?;
         listeners::report(&server, debug.as_ref());
         let debug = debug.map(|debug| (debug, pages(config, &health, &metrics)));

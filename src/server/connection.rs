@@ -1,6 +1,6 @@
 //! One connection from accept to close: who is at its other end, handshake, choice of protocol, and the way it ends.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
 use rustls::ServerConfig;
 use tokio::{sync::watch, time::timeout};
@@ -13,6 +13,7 @@ use crate::{
         challenges::{self, Challenges},
         exchange::Observer,
         http1, http2,
+        passthrough::{self, Passthrough},
         proxies::{Hop, Proxies, Standing},
         proxy_protocol::{self, Named, ProxyProtocol},
         socket::{HeadAllowance, Socket, Wire},
@@ -28,6 +29,10 @@ pub(super) struct Context {
     pub(super) limits: Limits,
     pub(super) deadlines: Deadlines,
     pub(super) proxies: Arc<Proxies>,
+    /// Names that are somebody else's, on the listener of this connection.
+    pub(super) passthrough: Option<Arc<Passthrough>>,
+    /// Every address that the server listens on.
+    pub(super) listening: Arc<[SocketAddr]>,
     pub(super) stopping: watch::Receiver<bool>,
 }
 
@@ -71,6 +76,12 @@ pub(super) async fn serve(context: Arc<Context>, socket: Socket, terms: Terms) {
     let Some(hop) = other_end(&context, &socket, &mut wire, &terms).await else {
         return;
     };
+    if let (Some(passthrough), Some(_)) = (&context.passthrough, &terms.tls) {
+        match passthrough::tls::take(&context, passthrough, wire, &hop).await {
+            Some(ours) => wire = ours,
+            None => return,
+        }
+    }
     let Some((stream, protocol)) = handshake(&context, wire, terms.tls).await else {
         return;
     };

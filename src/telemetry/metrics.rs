@@ -9,7 +9,7 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 
-use crate::telemetry::exchange::Exchange;
+use crate::telemetry::{exchange::Exchange, passthrough::Passages};
 
 /// Sizes from 1 KiB to 16 GiB, in steps of 4.
 const SIZES: [f64; 13] = [
@@ -42,6 +42,7 @@ pub struct Metrics {
     connections: IntGauge,
     uploads_memory: IntGauge,
     lines_dropped: IntCounter,
+    passthrough: Passages,
     /// All that `requests` counts, whatever the labels.
     answered: AtomicU64,
 }
@@ -59,8 +60,10 @@ struct CacheCounters {
 impl Metrics {
     /// Makes and registers every metric. An error names two metrics of one name: a mistake in this file.
     pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
         let metrics = Self {
-            registry: Registry::new(),
+            passthrough: Passages::new(&registry)?,
+            registry,
             in_flight: IntGauge::new(
                 "registry_http_in_flight_requests",
                 "Requests being served; without distribution's label handler, which is known only at their end",
@@ -148,6 +151,10 @@ impl Metrics {
         for (kind, total) in [("Request", requests), ("Hit", hits), ("Miss", requests.saturating_sub(hits))] {
             raise(&self.cache.typed.with_label_values(&[kind]), total);
         }
+    }
+
+    pub const fn passthrough(&self) -> &Passages {
+        &self.passthrough
     }
 
     pub fn connection_opened(&self) {

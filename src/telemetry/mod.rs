@@ -10,6 +10,7 @@ pub mod access;
 pub mod exchange;
 pub mod log;
 pub mod metrics;
+pub mod passthrough;
 pub mod process;
 pub mod text;
 pub mod writer;

@@ -37,6 +37,16 @@ pub enum Origin {
     Issued,
 }
 
+/// How a certificate is for a name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Cover {
+    /// It has the name.
+    Name,
+    /// It has a wildcard that covers the name.
+    Wildcard,
+    None,
+}
+
 #[derive(Debug, Default)]
 struct Table {
     by_name: HashMap<String, Arc<CertifiedKey>>,
@@ -62,6 +72,17 @@ impl Certificates {
             Origin::Issued => held.issued = pairs,
         }
         self.table.store(Arc::new(Table::new(held.files.iter().chain(&held.issued))));
+    }
+
+    /// How a certificate of ours is for this name, in lower case.
+    #[must_use]
+    pub fn cover(&self, name: &str) -> Cover {
+        let table = self.table.load();
+        match table.by_name.contains_key(name) {
+            true => Cover::Name,
+            false if table.named(name).is_some() => Cover::Wildcard,
+            false => Cover::None,
+        }
     }
 
     fn choose(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
@@ -114,6 +135,11 @@ mod tests {
     fn the_most_specific_name_wins() {
         let pairs = [pair(&["default.test"]), pair(&["*.a.test"]), pair(&["x.a.test", "default.test"])];
         let certificates = Certificates::new(pairs.to_vec());
+        let cover = |name| certificates.cover(name);
+        assert_eq!(
+            [cover("x.a.test"), cover("y.a.test"), cover("a.test")],
+            [Cover::Name, Cover::Wildcard, Cover::None]
+        );
         let check = |name: Option<&str>, expected: usize| {
             let chosen = certificates.choose(name).unwrap();
             assert!(Arc::ptr_eq(&chosen, &pairs[expected].certified()), "{name:?}");

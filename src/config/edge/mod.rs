@@ -18,6 +18,7 @@ pub(in crate::config) mod development;
 pub mod downloads;
 pub mod limits;
 pub mod listen;
+pub mod passthrough;
 pub mod proxies;
 pub mod redirect;
 pub mod uploads;
@@ -27,6 +28,7 @@ pub(in crate::config) const KEYS: &[Key] = &[
     value("external_url"),
     key("listen", Shape::List(&Shape::Section(listen::KEYS))),
     section("redirect_http_to_https", redirect::KEYS),
+    key("passthrough", Shape::List(&Shape::Section(passthrough::KEYS))),
     values("trusted_proxies"),
     section("real_ip", proxies::REAL_IP).always(),
     section("uploads", uploads::KEYS).always(),
