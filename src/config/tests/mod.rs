@@ -14,6 +14,7 @@ use crate::config::{
 
 mod listen;
 mod middlewares;
+mod passthrough;
 mod reference;
 mod s3;
 
