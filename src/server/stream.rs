@@ -31,6 +31,11 @@ impl Downstream {
         Self::Plain(BufWriter::with_capacity(WRITE_BUFFER, wire))
     }
 
+    /// For whom every write is news.
+    pub(super) fn unbuffered(wire: Wire) -> Self {
+        Self::Plain(BufWriter::with_capacity(0, wire))
+    }
+
     /// What is below, where that is a socket; what was not flushed is lost.
     pub(super) fn into_wire(self) -> Option<Wire> {
         match self {

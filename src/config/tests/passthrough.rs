@@ -18,8 +18,9 @@ fn one(rule: &str) -> String {
 /// Each rule as a line.
 fn rules(config: &Config) -> Vec<String> {
     let line = |rule: &edge::passthrough::Rule| {
-        let target =
-            |target: &Option<edge::passthrough::Target>| target.as_ref().map_or("-".into(), ToString::to_string);
+        let target = |target: &Option<edge::passthrough::Target>| {
+            target.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string)
+        };
         let announcement = match rule.announcement {
             Announcement::Off => "off",
             Announcement::V1 => "v1",
@@ -33,17 +34,17 @@ fn rules(config: &Config) -> Vec<String> {
 
 #[test]
 fn rules_are_what_is_written() {
-    let check = |text: &str, expected: &[&str]| {
-        super::check(text, rules, expected.iter().map(|line| (*line).to_owned()).collect());
+    let written = |text: &str, expected: &[&str]| {
+        check(text, rules, expected.iter().map(|line| (*line).to_owned()).collect());
         assert_eq!(parse(&with(text)).unwrap().warnings, []);
     };
-    check(&edge("strict: false"), &[]);
-    check(&edge("passthrough: []"), &[]);
-    check(
+    written(&edge("strict: false"), &[]);
+    written(&edge("passthrough: []"), &[]);
+    written(
         &one("names: [GitLab.example.com, '*.pages.example.com'], tls: '127.0.0.1:8443'"),
         &["gitlab.example.com,*.pages.example.com 127.0.0.1:8443 - off 5s 3600s"],
     );
-    check(
+    written(
         &edge(
             "passthrough: [{names: [a], tls: 'b.example.com:443', http: 'unix:/run/a', proxy_protocol: v2, \
              connect_timeout: 1s, idle_timeout: 10m}, {names: ['*'], http: '[::1]:81', proxy_protocol: V1}]",
@@ -84,9 +85,9 @@ fn the_registry_keeps_its_name_somewhere() {
     refused(&edge(own), "edge.passthrough.0.names.0 is registry.example.com, the host of the external URL");
     let elsewhere = "edge: {tls: {development: true}, external_url: 'https://registry.example.com:5050', \
                      listen: [':443', {address: ':5050', passthrough: off}], ";
-    super::check(&format!("{elsewhere}{own}}}"), |config| config.http.passthrough.len(), 1);
+    check(&format!("{elsewhere}{own}}}"), |config| config.http.passthrough.len(), 1);
     let on = |config: &Config| config.http.listeners.iter().map(|listener| listener.passthrough).collect::<Vec<_>>();
-    super::check(&format!("{elsewhere}{own}}}"), on, vec![true, false]);
+    check(&format!("{elsewhere}{own}}}"), on, vec![true, false]);
 }
 
 #[test]
@@ -98,7 +99,7 @@ fn what_would_come_back_is_refused() {
         refused(&edge(&keys(target)), &format!("edge.passthrough.0.tls is {target}, but "));
     }
     for target in ["127.0.0.1:444", "10.0.0.1:443", "other.example.com:443", "[::1]:5011"] {
-        super::check(&edge(&keys(target)), |config| config.http.passthrough.len(), 1);
+        check(&edge(&keys(target)), |config| config.http.passthrough.len(), 1);
     }
     refused(
         "edge: {tls: {development: true}, listen: ['unix:/run/a'], passthrough: [{names: [a], http: 'unix:/run/a'}]}",

@@ -162,7 +162,7 @@ async fn connect(
     let ends = Ends { client: client.peer, here: None };
     socket.write(&mut rule.announcement.header(ends)).await.ok()?;
     let wire = Wire::new(Arc::clone(&socket), HeadAllowance::unlimited(), context.deadlines.write);
-    let mut target = HttpSession::new(Box::new(Downstream::plain(wire)));
+    let mut target = HttpSession::new(Box::new(Downstream::unbuffered(wire)));
     let head = headers::to_target(session.req_header(), hop, client).ok()?;
     target.write_request_header(Box::new(head)).await.ok()?;
     Some(target)

@@ -119,6 +119,10 @@ impl Passthrough {
 
     /// `name` in lower case. The most specific wins; of a rule and a name of ours that are as specific, the rule.
     fn owner(&self, name: &str) -> Owner<'_> {
+        // What a client writes with a star is no name, and must not be taken for a rule's.
+        if name.starts_with('*') {
+            return Owner::Us;
+        }
         if let Some(entry) = self.by_name.get(name) {
             return Owner::Other(entry);
         }
@@ -184,9 +188,9 @@ mod tests {
 
     impl OwnNames for Own {
         fn ownership(&self, name: &str) -> Ownership {
-            match name {
-                "registry.example.com" | "alias.pages.example.com" => Ownership::Named,
-                _ if name.ends_with(".pages.example.com") || name.ends_with(".own.example.com") => Ownership::Covered,
+            match name.split_once('.') {
+                _ if ["registry.example.com", "alias.pages.example.com"].contains(&name) => Ownership::Named,
+                Some((_, "pages.example.com" | "own.example.com")) => Ownership::Covered,
                 _ => Ownership::None,
             }
         }
@@ -229,7 +233,7 @@ mod tests {
         check("pages.example.com", "us", "rest");
         check("x.own.example.com", "us", "us");
         check("other.example.org", "us", "rest");
-        for private in ["localhost", "registry", "127.0.0.1", "::1", "", "*"] {
+        for private in ["localhost", "registry", "127.0.0.1", "::1", "", "*", "*.pages.example.com"] {
             check(private, "us", "us");
         }
     }

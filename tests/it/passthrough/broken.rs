@@ -89,7 +89,8 @@ async fn an_early_answer_is_heard_and_ends_the_connection() {
     let said = until(&mut client, "big").await;
     assert_eq!(status(&said), 413);
     assert!(said.to_ascii_lowercase().contains("\r\nconnection: close\r\n"), "{said}");
-    let sent = async { while client.write_all(&[0; 1 << 16]).await.is_ok() {} };
+    let chunk = vec![0; 1 << 16];
+    let sent = async { while client.write_all(&chunk).await.is_ok() {} };
     timeout(PATIENCE, sent).await.expect("the rest of the body is taken");
 }
 

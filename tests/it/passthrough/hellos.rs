@@ -9,9 +9,8 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{
-    passthrough::rig::{Edge, OTHER, OWN, PATIENCE, accept, connect, ended, everything, exactly, server, trusting},
-    support::tools,
+use crate::passthrough::rig::{
+    Edge, OTHER, OWN, PATIENCE, accept, connect, ended, everything, exactly, server, trusting,
 };
 
 /// Bytes of a record's and of a handshake message's beginning.
@@ -70,8 +69,7 @@ async fn a_hello_may_be_cut_anywhere() {
     let (listener, address) = server().await;
     let edge = Edge::before(address, "");
     let hello = hello(&edge, OTHER);
-    let step = if tools::thorough() { 1 } else { 7 };
-    for cut in (0..80).chain((80..hello.len()).step_by(step)) {
+    for cut in 0..hello.len() {
         let (before, behind) = hello.split_at(cut);
         arrives(&edge, &listener, &[before, behind]).await;
     }
