@@ -35,7 +35,7 @@ fn get() -> String {
 #[tokio::test]
 async fn a_server_without_an_answer_is_a_bad_gateway() {
     let (listener, address) = server().await;
-    let edge = Edge::before(address, "idle_timeout: 1s");
+    let edge = Edge::before(address, "idle_timeout: 3s");
     // Whatever it says, and then it goes.
     for answer in
         ["", "HTTP/1.1 200", "nonsense\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"]

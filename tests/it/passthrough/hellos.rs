@@ -137,7 +137,7 @@ async fn a_hello_of_ours_may_be_cut_and_large() {
 async fn what_is_no_hello_is_not_passed_on() {
     let (listener, address) = server().await;
     let edge =
-        Edge::start(&format!("[{{names: [{OTHER}, '*'], tls: '{address}'}}]"), "limits: {handshake_timeout: 1s}");
+        Edge::start(&format!("[{{names: [{OTHER}, '*'], tls: '{address}'}}]"), "limits: {handshake_timeout: 2s}");
     let whole = hello(&edge, OTHER);
     let mut not_a_hello = whole.clone();
     not_a_hello[RECORD] = 2;

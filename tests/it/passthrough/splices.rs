@@ -74,11 +74,11 @@ async fn a_reset_is_handed_on() {
 #[tokio::test]
 async fn silence_ends_a_connection() {
     let (listener, address) = server().await;
-    let edge = Edge::before(address, "idle_timeout: 2s");
+    let edge = Edge::before(address, "idle_timeout: 4s");
     let (mut client, mut other) = spliced(&edge, &listener).await;
     // Longer than the time, with something said in between.
-    for _ in 0..5 {
-        tokio::time::sleep(Duration::from_millis(500)).await;
+    for _ in 0..6 {
+        tokio::time::sleep(Duration::from_millis(800)).await;
         client.write_all(b"x").await.unwrap();
         exactly(&mut other, 1).await;
     }
