@@ -189,6 +189,7 @@ async fn a_server_that_is_not_there_is_complained_about_once() {
     }
     edge.until_counted("pierhead_passthrough_total{kind=\"tls\",outcome=\"unreachable\",rule=\"gitlab.test\"} 5").await;
     let complaint = format!("{address} does not accept");
+    edge.until_logged(&complaint).await;
     assert_eq!(edge.process.log().matches(&complaint).count(), 1, "{}", edge.process.log());
 }
 

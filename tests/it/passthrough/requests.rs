@@ -16,7 +16,12 @@ async fn answer(listener: &TcpListener, count: usize) -> Vec<String> {
     let mut heads = Vec::new();
     for _ in 0..count {
         let mut other = accept(listener).await;
-        heads.push(until(&mut other, "\r\n\r\n").await);
+        let head = until(&mut other, "\r\n\r\n").await;
+        // Closing with a body unread would be a reset, in which the answer may be lost.
+        if head.contains("Content-Length: 3\r\n") && !head.ends_with("\r\n\r\nabc") {
+            until(&mut other, "c").await;
+        }
+        heads.push(head);
         other.write_all(ANSWER).await.unwrap();
     }
     heads
