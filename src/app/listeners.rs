@@ -21,6 +21,7 @@ use crate::{
         challenges::Challenges,
         debug::Debug,
         inherited::Inherited,
+        passthrough::Passthrough,
         proxies::{Depth, Proxies, UnixPeers},
         proxy_protocol::ProxyProtocol,
         redirect::Redirect,
@@ -32,9 +33,10 @@ pub(super) fn bind(
     config: &Config,
     identity: Option<&Arc<Identity>>,
     challenges: Option<Arc<dyn Challenges>>,
+    passthrough: Option<&Arc<Passthrough>>,
     inherited: &mut Inherited,
 ) -> Result<Server> {
-    let server = Server::bind_with(settings(config, identity, challenges)?, inherited)?;
+    let server = Server::bind_with(settings(config, identity, challenges, passthrough)?, inherited)?;
     for name in inherited.names() {
         tracing::warn!("the socket {name:?} that systemd passed is not listened on: no address is systemd:{name}");
     }
@@ -45,15 +47,17 @@ fn settings(
     config: &Config,
     identity: Option<&Arc<Identity>>,
     challenges: Option<Arc<dyn Challenges>>,
+    passthrough: Option<&Arc<Passthrough>>,
 ) -> Result<server::Settings> {
-    let mut listeners =
-        config.http.listeners.iter().map(|listener| endpoint(listener, identity)).collect::<Result<Vec<_>>>()?;
+    let endpoint = |listener| endpoint(listener, identity, passthrough);
+    let mut listeners = config.http.listeners.iter().map(endpoint).collect::<Result<Vec<_>>>()?;
     if let Some(redirect) = &config.http.redirect {
         listeners.push(Endpoint {
             address: address(&redirect.place)?,
             tls: None,
             proxy_protocol: proxy_protocol(redirect.proxy_protocol),
             serves: Serves::Redirect(Redirect::new(&redirect.authority)),
+            passthrough: passthrough.cloned(),
         });
     }
     if let Some(place) = config.http.acme.as_ref().and_then(|acme| acme.http_address.as_ref()) {
@@ -66,7 +70,11 @@ fn settings(
     Ok(server::Settings { listeners, limits, deadlines, proxies, drain, challenges })
 }
 
-fn endpoint(listener: &Listener, identity: Option<&Arc<Identity>>) -> Result<Endpoint> {
+fn endpoint(
+    listener: &Listener,
+    identity: Option<&Arc<Identity>>,
+    passthrough: Option<&Arc<Passthrough>>,
+) -> Result<Endpoint> {
     let tls = match listener.encryption {
         Encryption::Plain => None,
         Encryption::Tls => {
@@ -74,7 +82,8 @@ fn endpoint(listener: &Listener, identity: Option<&Arc<Identity>>) -> Result<End
         }
     };
     let proxy_protocol = proxy_protocol(listener.proxy_protocol);
-    Ok(Endpoint { address: address(&listener.place)?, tls, proxy_protocol, serves: Serves::Registry })
+    let passthrough = passthrough.filter(|_| listener.passthrough).cloned();
+    Ok(Endpoint { address: address(&listener.place)?, tls, proxy_protocol, serves: Serves::Registry, passthrough })
 }
 
 fn address(place: &Place) -> Result<Address> {

@@ -41,6 +41,7 @@ mod identity;
 mod listeners;
 mod networks;
 mod observe;
+mod passthrough;
 mod policy;
 mod storage;
 mod tasks;
@@ -158,7 +159,8 @@ impl App {
             None => None,
         };
         let challenges = acme.as_ref().map(acme::challenges);
-        let server = listeners::bind(config, identity.as_ref(), challenges, inherited)?;
+        let passthrough = passthrough::build(config, identity.as_ref().map(|identity| identity.certificates()));
+        let server = listeners::bind(config, identity.as_ref(), challenges, passthrough.as_ref(), inherited)?;
         let debug = listeners::bind_debug(config).await?;
         listeners::report(&server, debug.as_ref());
         let debug = debug.map(|debug| (debug, pages(config, &health, &metrics)));

@@ -6,9 +6,13 @@ use tracing::{Level, level_filters::LevelFilter};
 
 use crate::{
     api::{Failure, Target},
+    app::passthrough,
     clock::Clock,
     config::log::{Formatter, Level as Configured, Log},
-    server::exchange::{Exchange, Observer, RefusedHead},
+    server::{
+        exchange::{Exchange, Observer, RefusedHead},
+        passthrough::passage::{Kind, Passage},
+    },
     telemetry::{self, metrics::Metrics, writer::Writer},
 };
 
@@ -70,6 +74,14 @@ impl Observer for Requests {
         if let Some(access) = &self.access {
             access.line(telemetry::access::unreadable(self.clock.now(), head.connection.peer, head.status));
         }
+    }
+
+    fn passing(&self, rule: &str, kind: Kind) {
+        self.metrics.passthrough().began(rule, passthrough::kind(kind));
+    }
+
+    fn passed(&self, passage: &Passage<'_>) {
+        self.metrics.passthrough().ended(&passthrough::passage(passage));
     }
 
     fn begin(&self) {

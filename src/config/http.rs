@@ -12,6 +12,7 @@ use crate::{
         edge::{
             acme::Acme,
             listen::{self, Claims, Encryption, Listener, Place, ProxyProtocol},
+            passthrough::{self, Surroundings},
             proxies::Proxies,
             redirect::{self, Redirect},
         },
@@ -53,6 +54,8 @@ pub struct Http {
     pub listeners: Vec<Listener>,
     /// A listener more, on which plain HTTP is sent to https.
     pub redirect: Option<Redirect>,
+    /// Names that other servers answer for, on these listeners.
+    pub passthrough: Vec<passthrough::Rule>,
     /// What clients see: `http.host`, or `edge.external_url`, which means the same.
     pub external_url: Option<Url>,
     /// Begins and ends with a slash.
@@ -112,7 +115,13 @@ impl Http {
             let text = "requires the PROXY protocol, but edge.trusted_proxies names nobody who may speak it";
             return Err(listed.map_or_else(|| edge.fail(text), |field| field.fail(text)));
         }
+        let surroundings = Surroundings {
+            external: external_url.as_ref(),
+            listeners: &listeners,
+            redirect: redirect.as_ref().map(|redirect| &redirect.place),
+        };
         Ok(Self {
+            passthrough: passthrough::read(edge, &surroundings, warnings)?,
             listeners,
             redirect,
             relative_urls: relative_urls(http, external_url.is_some(), proxies, warnings)?,

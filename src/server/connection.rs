@@ -2,6 +2,7 @@
 
 use std::{
     fmt, io,
+    net::SocketAddr,
     sync::{Arc, Once},
 };
 
@@ -17,6 +18,7 @@ use crate::{
         challenges::{self, Challenges},
         exchange::Observer,
         http1, http2,
+        passthrough::{self, Passthrough},
         proxies::{Hop, Proxies, Standing},
         proxy_protocol::{self, Named, ProxyProtocol},
         socket::{HeadAllowance, Socket, Wire},
@@ -33,7 +35,11 @@ pub(super) struct Context {
     pub(super) deadlines: Deadlines,
     pub(super) proxies: Arc<Proxies>,
     /// Used up when somebody was told of connections that are dropped because nobody trusts their other end.
-    pub(super) strangers: Once,
+    pub(super) strangers: Arc<Once>,
+    /// Names that are somebody else's, on the listener of this connection.
+    pub(super) passthrough: Option<Arc<Passthrough>>,
+    /// Every address that the server listens on.
+    pub(super) listening: Arc<[SocketAddr]>,
     pub(super) stopping: watch::Receiver<bool>,
 }
 
@@ -77,6 +83,12 @@ pub(super) async fn serve(context: Arc<Context>, socket: Socket, terms: Terms) {
     let Some(hop) = other_end(&context, &socket, &mut wire, &terms).await else {
         return;
     };
+    if let (Some(passthrough), Some(_)) = (&context.passthrough, &terms.tls) {
+        match passthrough::tls::take(&context, passthrough, wire, &hop).await {
+            Some(ours) => wire = ours,
+            None => return,
+        }
+    }
     let Some((stream, protocol)) = handshake(&context, wire, terms.tls).await else {
         return;
     };

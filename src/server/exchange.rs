@@ -18,6 +18,7 @@ use crate::{
         challenges,
         connection::Context,
         framing::Refusal,
+        passthrough::passage::{Kind, Passage},
         proxies::Hop,
         reply::{self, After},
         request::{self, Shared},
@@ -39,7 +40,13 @@ pub trait Observer: Send + Sync + 'static {
     /// A request's head was read.
     fn begin(&self) {}
 
-    /// That request is over.
+    /// A connection or a request goes on to another server, by the rule that begins with this name.
+    fn passing(&self, _rule: &str, _kind: Kind) {}
+
+    /// That is over.
+    fn passed(&self, _passage: &Passage<'_>) {}
+
+    /// A request that began is over.
     fn observe(&self, exchange: &Exchange);
 }
 
@@ -133,7 +140,7 @@ async fn reply_to(context: &Context, request: api::Request) -> api::Reply {
 }
 
 /// Takes the session back from the body, which from now on reads nothing more.
-async fn finish(context: &Context, session: &Shared, exchange: &mut Exchange) -> Option<ServerSession> {
+pub(super) async fn finish(context: &Context, session: &Shared, exchange: &mut Exchange) -> Option<ServerSession> {
     let (mut session, lost) = {
         let mut session = session.lock().await;
         (session.take()?, session.is_body_lost())
@@ -151,7 +158,7 @@ async fn finish(context: &Context, session: &Shared, exchange: &mut Exchange) ->
     Some(session)
 }
 
-fn record(id: Uuid, head: &request::Head, connection: &api::Connection) -> Exchange {
+pub(super) fn record(id: Uuid, head: &request::Head, connection: &api::Connection) -> Exchange {
     Exchange {
         id,
         method: head.method.clone(),
@@ -171,6 +178,6 @@ fn record(id: Uuid, head: &request::Head, connection: &api::Connection) -> Excha
     }
 }
 
-fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+pub(super) fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
 }

@@ -13,6 +13,7 @@ use crate::{
         connection::{Closing, Context},
         exchange::{self, Ending, RefusedHead},
         framing::{self, Refusal},
+        passthrough,
         proxies::Hop,
         reply,
         socket::HeadAllowance,
@@ -47,8 +48,15 @@ pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, allowance:
                 return refuse(session, refusal).await;
             }
         }
-        let refusal = framing::judge(&session, &context.limits).err();
-        match exchange::run(context, session, hop, refusal).await {
+        let (refusal, elsewhere) = match destination(context, &session, hop) {
+            Ok(elsewhere) => (None, elsewhere),
+            Err(refusal) => (Some(refusal), None),
+        };
+        let answered = match elsewhere {
+            Some(there) => passthrough::http::forward(context, session, hop, there).await,
+            None => exchange::run(context, session, hop, refusal).await,
+        };
+        match answered {
             (Ending::Cut, _) => return Closing::Reset,
             (Ending::Complete, Some(session)) => match session.finish().await.ok().flatten() {
                 Some(reusable) => {
@@ -62,6 +70,16 @@ pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, allowance:
             (Ending::Complete | Ending::Disconnected, _) => return Closing::Now,
         }
     }
+}
+
+/// Whom the request is passed on to whose head was read, if that is not us.
+fn destination<'a>(
+    context: &'a Context,
+    session: &ServerSession,
+    hop: &Hop,
+) -> Result<Option<passthrough::http::There<'a>>, Refusal> {
+    framing::judge(session, &context.limits)?;
+    context.passthrough.as_ref().map_or(Ok(None), |passthrough| passthrough.elsewhere(session, hop))
 }
 
 /// Waits for the first bytes of a request; false when there will be none.

@@ -15,7 +15,9 @@ use tokio::{
 };
 use tracing::debug;
 
-use crate::server::{Limits, connection::Context, exchange, framing, proxies::Hop, stream::Downstream};
+use crate::server::{
+    Limits, connection::Context, exchange, framing, passthrough::Passthrough, proxies::Hop, stream::Downstream,
+};
 
 /// What one stream may send ahead of the handler: enough for a layer at full speed over a long line.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -101,6 +103,8 @@ pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, hop: &Hop)
 async fn request(context: &Arc<Context>, session: HttpSession, hop: &Hop) {
     let mut session = ServerSession::new_http2(session);
     session.set_write_timeout(Some(context.deadlines.write));
+    let misdirected = |passthrough: &Passthrough| passthrough.elsewhere(&session, hop).err();
     let refusal = framing::judge(&session, &context.limits).err();
+    let refusal = refusal.or_else(|| context.passthrough.as_deref().and_then(misdirected));
     exchange::run(context, session, hop, refusal).await;
 }

@@ -22,6 +22,7 @@ use crate::server::{
     connection::{self, Context},
     exchange::Observer,
     inherited::{Inherited, Passed},
+    passthrough::Passthrough,
     socket::Socket,
 };
 
@@ -38,6 +39,7 @@ pub(super) struct Listener {
     local: Address,
     terms: Terms,
     serves: Serves,
+    passthrough: Option<Arc<Passthrough>>,
 }
 
 #[derive(Debug)]
@@ -84,7 +86,13 @@ impl Listener {
                 Address::Unix { path, mode }
             }
         };
-        Ok(Self { bound, local, terms: endpoint.terms(), serves: endpoint.serves.clone() })
+        Ok(Self {
+            bound,
+            local,
+            terms: endpoint.terms(),
+            serves: endpoint.serves.clone(),
+            passthrough: endpoint.passthrough.clone(),
+        })
     }
 
     pub(super) const fn local(&self) -> &Address {
@@ -97,6 +105,10 @@ impl Listener {
 
     pub(super) const fn serves(&self) -> &Serves {
         &self.serves
+    }
+
+    pub(super) const fn passthrough(&self) -> Option<&Arc<Passthrough>> {
+        self.passthrough.as_ref()
     }
 
     /// Registers the socket with the runtime that this is called in.

@@ -5,7 +5,8 @@
 //! configuration and gives the stream to `http1` or `http2`; both read a request's head with pingora's session types and
 //! give it to `exchange`, which refuses what is badly framed (`framing`), finds the client behind trusted proxies
 //! (`proxies`), lets the handler pull the body (`request`) and writes what it answers (`reply`). Before all of that come
-//! the proofs that certificate authorities ask for (`challenges`). Each side waits for the other: a body chunk is read
+//! the proofs that certificate authorities ask for (`challenges`), and before those the names that are another server's
+//! (`passthrough`). Each side waits for the other: a body chunk is read
 //! when the handler asks for it, a chunk of an answer is asked for when the last one was written.
 //!
 //! The accept loop and the loop over requests are ours, because pingora's own know no deadline for a whole head, no
@@ -27,6 +28,7 @@ mod http1;
 mod http2;
 pub mod inherited;
 mod listener;
+pub mod passthrough;
 pub mod proxies;
 pub mod proxy_protocol;
 pub mod redirect;
@@ -59,6 +61,7 @@ use crate::{
         exchange::Observer,
         inherited::Inherited,
         listener::Listener,
+        passthrough::Passthrough,
         proxies::Proxies,
         proxy_protocol::ProxyProtocol,
         redirect::Redirect,
@@ -95,6 +98,8 @@ pub struct Endpoint {
     pub tls: Option<Arc<dyn Handshakes>>,
     pub proxy_protocol: ProxyProtocol,
     pub serves: Serves,
+    /// Names that are somebody else's on this address.
+    pub passthrough: Option<Arc<Passthrough>>,
 }
 
 /// Who answers the requests of a listener, beside the answers to challenges, which come first everywhere.
@@ -119,7 +124,7 @@ impl Endpoint {
     /// For the registry, without the PROXY protocol.
     #[must_use]
     pub const fn new(address: Address, tls: Option<Arc<dyn Handshakes>>) -> Self {
-        Self { address, tls, proxy_protocol: ProxyProtocol::Off, serves: Serves::Registry }
+        Self { address, tls, proxy_protocol: ProxyProtocol::Off, serves: Serves::Registry, passthrough: None }
     }
 
     fn terms(&self) -> Terms {
@@ -251,7 +256,9 @@ impl Server {
     ) -> io::Result<()> {
         let (stop, stopping) = watch::channel(false);
         let proxies = Arc::new(self.settings.proxies.clone());
-        let context = |handler| {
+        let strangers = Arc::new(Once::new());
+        let listening: Arc<[_]> = self.listeners.iter().filter_map(|listener| listener.local().socket()).collect();
+        let context = |handler, passthrough| {
             Arc::new(Context {
                 handler,
                 observer: Arc::clone(&observer),
@@ -259,19 +266,21 @@ impl Server {
                 limits: self.settings.limits.clone(),
                 deadlines: self.settings.deadlines.clone(),
                 proxies: Arc::clone(&proxies),
-                strangers: Once::new(),
+                strangers: Arc::clone(&strangers),
+                passthrough,
+                listening: Arc::clone(&listening),
                 stopping: stopping.clone(),
             })
         };
-        let (registry, nothing) = (context(handler), context(Arc::new(Nothing)));
         let slots = Arc::new(Semaphore::new(self.settings.limits.connections.min(Semaphore::MAX_PERMITS)));
         let mut loops = JoinSet::new();
         for listener in self.listeners {
-            let context = match listener.serves() {
-                Serves::Registry => Arc::clone(&registry),
-                Serves::Redirect(redirect) => context(Arc::new(redirect.clone())),
-                Serves::Challenges => Arc::clone(&nothing),
+            let handler: Arc<dyn Handler> = match listener.serves() {
+                Serves::Registry => Arc::clone(&handler),
+                Serves::Redirect(redirect) => Arc::new(redirect.clone()),
+                Serves::Challenges => Arc::new(Nothing),
             };
+            let context = context(handler, listener.passthrough().cloned());
             let accept = listener.start()?;
             loops.spawn(accept.serve(context, Arc::clone(&slots), self.settings.drain));
         }

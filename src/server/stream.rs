@@ -31,6 +31,19 @@ impl Downstream {
         Self::Plain(BufWriter::with_capacity(WRITE_BUFFER, wire))
     }
 
+    /// For whom every write is news.
+    pub(super) fn unbuffered(wire: Wire) -> Self {
+        Self::Plain(BufWriter::with_capacity(0, wire))
+    }
+
+    /// What is below, where that is a socket; what was not flushed is lost.
+    pub(super) fn into_wire(self) -> Option<Wire> {
+        match self {
+            Self::Plain(stream) => Some(stream.into_inner()),
+            Self::Tls(_) => None,
+        }
+    }
+
     pub(super) fn tls(stream: TlsStream<Wire>) -> Self {
         Self::Tls(Box::new(BufWriter::with_capacity(WRITE_BUFFER, stream)))
     }

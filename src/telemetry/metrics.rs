@@ -12,7 +12,7 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use crate::telemetry::{acme::Figures, exchange::Exchange};
+use crate::telemetry::{acme::Figures, exchange::Exchange, passthrough::Passages};
 
 /// Sizes from 1 KiB to 16 GiB, in steps of 4.
 const SIZES: [f64; 13] = [
@@ -49,6 +49,7 @@ pub struct Metrics {
     /// The labels of the ones above.
     certificates_told: Mutex<Vec<(String, &'static str)>>,
     certificates_refused: IntCounter,
+    passthrough: Passages,
     /// All that `requests` counts, whatever the labels.
     answered: AtomicU64,
 }
@@ -66,8 +67,10 @@ struct CacheCounters {
 impl Metrics {
     /// Makes and registers every metric. An error names two metrics of one name: a mistake in this file.
     pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
         let metrics = Self {
-            registry: Registry::new(),
+            passthrough: Passages::new(&registry)?,
+            registry,
             in_flight: IntGauge::new(
                 "registry_http_in_flight_requests",
                 "Requests being served; without distribution's label handler, which is known only at their end",
@@ -166,6 +169,10 @@ impl Metrics {
         for (kind, total) in [("Request", requests), ("Hit", hits), ("Miss", requests.saturating_sub(hits))] {
             raise(&self.cache.typed.with_label_values(&[kind]), total);
         }
+    }
+
+    pub const fn passthrough(&self) -> &Passages {
+        &self.passthrough
     }
 
     pub fn connection_opened(&self) {

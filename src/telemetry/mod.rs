@@ -11,6 +11,7 @@ pub mod acme;
 pub mod exchange;
 pub mod log;
 pub mod metrics;
+pub mod passthrough;
 pub mod process;
 pub mod text;
 pub mod writer;

@@ -51,6 +51,16 @@ pub enum Unknown {
 
 type Choices = Vec<Arc<CertifiedKey>>;
 
+/// How a certificate is for a name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Cover {
+    /// It has the name.
+    Name,
+    /// It has a wildcard that covers the name.
+    Wildcard,
+    None,
+}
+
 #[derive(Debug, Default)]
 struct Table {
     by_name: HashMap<String, Choices>,
@@ -97,6 +107,17 @@ impl Certificates {
         match (self.unknown, name) {
             (Unknown::Default, _) | (Unknown::Refuse, None) => true,
             (Unknown::Refuse, Some(name)) => self.table.load().named(name).is_some(),
+        }
+    }
+
+    /// How a certificate of ours is for this name, in lower case.
+    #[must_use]
+    pub fn cover(&self, name: &str) -> Cover {
+        let table = self.table.load();
+        match table.by_name.contains_key(name) {
+            true => Cover::Name,
+            false if table.named(name).is_some() => Cover::Wildcard,
+            false => Cover::None,
         }
     }
 
@@ -237,6 +258,16 @@ mod tests {
                 check(Some(unknown), default);
             }
         }
+    }
+
+    #[test]
+    fn names_are_covered_as_a_whole_or_by_a_wildcard() {
+        let certificates = Certificates::new(vec![pair(&["*.a.test"]), pair(&["x.a.test"])]);
+        let cover = |name| certificates.cover(name);
+        assert_eq!(
+            [cover("x.a.test"), cover("y.a.test"), cover("a.test")],
+            [Cover::Name, Cover::Wildcard, Cover::None]
+        );
     }
 
     #[test]

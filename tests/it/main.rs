@@ -26,6 +26,7 @@ mod interleavings;
 mod manifests;
 mod meddling;
 mod mount;
+mod passthrough;
 mod peers;
 mod pull;
 mod push;

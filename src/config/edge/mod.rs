@@ -20,6 +20,7 @@ pub mod downloads;
 pub(in crate::config) mod hsts;
 pub mod limits;
 pub mod listen;
+pub mod passthrough;
 pub mod proxies;
 pub mod redirect;
 pub mod tls;
@@ -30,6 +31,7 @@ pub(in crate::config) const KEYS: &[Key] = &[
     value("external_url"),
     key("listen", Shape::List(&Shape::Section(listen::KEYS))),
     section("redirect_http_to_https", redirect::KEYS),
+    key("passthrough", Shape::List(&Shape::Section(passthrough::KEYS))),
     values("trusted_proxies"),
     section("real_ip", proxies::REAL_IP).always(),
     section("uploads", uploads::KEYS).always(),

@@ -13,6 +13,7 @@ use crate::config::{
 
 mod listen;
 mod middlewares;
+mod passthrough;
 mod reference;
 mod s3;
 mod tls;
