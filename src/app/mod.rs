@@ -36,6 +36,8 @@ mod checks;
 mod delivery;
 pub mod doctor;
 mod identity;
+pub mod import;
+pub mod keys;
 mod networks;
 mod observe;
 mod policy;

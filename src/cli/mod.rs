@@ -13,6 +13,8 @@ use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 
 mod check;
 mod garbage_collect;
+mod import;
+mod keys;
 mod serve;
 
 use crate::config::environment::Environment;
@@ -36,6 +38,10 @@ enum Command {
     Serve(Configuration),
     /// Validate a configuration and print what is in force, without secrets
     Check(check::Arguments),
+    /// Make a configuration of what stood here before, naming every setting that is lost
+    Import(import::Arguments),
+    /// Make or compare the pair that tokens are signed and checked with
+    Keys(keys::Arguments),
     /// Remove content that nothing refers to (not in this version)
     GarbageCollect(garbage_collect::Arguments),
 }
@@ -55,6 +61,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match arguments.command {
         Command::Serve(configuration) => configuration.located().and_then(|(path, env)| serve::run(&path, &env)),
         Command::Check(arguments) => arguments.run(),
+        Command::Import(arguments) => arguments.run(),
+        Command::Keys(arguments) => arguments.run(),
         Command::GarbageCollect(_) => Ok(garbage_collect::run()),
     };
     result.unwrap_or_else(|error| {
