@@ -24,6 +24,10 @@ pub(in crate::import) const TERMS: &[&str] = &[
     "ssl_verify_depth",
 ];
 
+/// What is missing where the PROXY protocol is spoken and nobody is named who may.
+pub(in crate::import) const NOBODY_TRUSTED: &str =
+    "whoever speaks the PROXY protocol must be named; write the balancer's network into edge.trusted_proxies";
+
 /// Longest time that a session is kept, in seconds.
 const SESSION_MAX: u64 = 24 * 60 * 60;
 

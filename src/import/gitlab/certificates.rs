@@ -2,15 +2,20 @@
 
 use crate::import::{
     Fate, Note,
-    document::Item,
     gitlab::{Found, Translation, front::path, url::ExternalUrl},
 };
 
 /// Where GitLab's package looks for `<host>.crt` and `<host>.key`.
 const DIRECTORY: &str = "/etc/gitlab/ssl";
 
+/// Where GitLab's package lets its NGINX find answers to challenges.
+const ROOT: &str = "/var/opt/gitlab/nginx/www";
+
+/// Where ours are kept: what the package has are files of another program.
+const STATE: &str = "/var/lib/pierhead/acme";
+
 /// What only acts beside `letsencrypt['enable']`.
-const ACME_ONLY: &[&str] = &["contact_emails", "key_type", "key_size", "ec_curve", "acme_production_endpoint"];
+const ACME_ONLY: &[&str] = &["contact_emails", "key_type", "key_size", "ec_curve", "acme_production_endpoint", "wwwroot"];
 
 pub(super) fn translate(t: &mut Translation<'_>, url: &ExternalUrl) {
     let enable = t.flag(&["letsencrypt", "enable"]);
@@ -51,11 +56,30 @@ fn acme(t: &mut Translation<'_>, url: &ExternalUrl, enable: Found<bool>) {
     t.take(&["edge", "acme", "emails"], emails);
     let directory = t.text(&["letsencrypt", "acme_production_endpoint"]);
     t.take(&["edge", "acme", "directory"], directory);
+    t.document.set(&["edge", "acme", "state"], STATE);
+    challenge(t, url);
     key_type(t);
 }
 
-/// RSA with 2048 bits where only half is said, as the package; our own default where nothing is.
+/// Handshakes prove who we are on port 443 alone. Beside a site of GitLab's own the plain port is that site's, which
+/// serves what is written into its directory.
+fn challenge(t: &mut Translation<'_>, url: &ExternalUrl) {
+    let root = t.text(&["letsencrypt", "wwwroot"]);
+    if url.port == 443 {
+        if let Some(root) = root {
+            t.note(&root, Fate::NoEffect, "on port 443 the challenge is answered in the handshake");
+        }
+        return;
+    }
+    t.document.set(&["edge", "acme", "challenge"], "http-01");
+    t.document.set(&["edge", "acme", "webroot"], ROOT);
+    t.take(&["edge", "acme", "webroot"], root);
+}
+
+/// In GitLab's words, which are ours as well; RSA is its kind where none is named, our own default is left where nothing
+/// is said.
 fn key_type(t: &mut Translation<'_>) {
+    let key = |last: &'static str| ["edge", "acme", last];
     let kind = t.text(&["letsencrypt", "key_type"]);
     let size = t.text(&["letsencrypt", "key_size"]);
     let curve = t.text(&["letsencrypt", "ec_curve"]);
@@ -64,28 +88,20 @@ fn key_type(t: &mut Translation<'_>) {
     if let Some(idle) = idle {
         t.note(&idle, Fate::NoEffect, "letsencrypt['key_type'] is of the other kind");
     }
-    let wanted = detail.as_ref().map(|detail| detail.value.as_str());
-    let word = match (elliptic, wanted) {
-        (false, None | Some("2048")) => "rsa2048",
-        (false, Some("3072")) => "rsa3072",
-        (false, Some("4096")) => "rsa4096",
-        (true, None | Some("prime256v1" | "P-256")) => "p256",
-        (true, Some("secp384r1" | "P-384")) => "p384",
-        _ => {
-            let detail = detail.expect("there is a detail where it is not the usual one");
-            t.note(
-                &detail,
-                Fate::NotRead,
-                "keys are of RSA with 2048, 3072 or 4096 bits, or on prime256v1 or secp384r1",
-            );
-            return;
+    if kind.is_some() || detail.is_some() {
+        t.document.set(&key("key_type"), if elliptic { "ecdsa" } else { "rsa" });
+        t.take(&key("key_type"), kind.filter(|kind| matches!(kind.value.as_str(), "ecdsa" | "ec" | "rsa")));
+    }
+    let Some(detail) = detail else { return };
+    match (elliptic, detail.value.as_str()) {
+        (false, "2048" | "3072" | "4096") => {
+            let size: Option<i64> = detail.value.parse().ok();
+            t.take(&key("key_size"), size.map(|size| detail.map(|_| size)));
         }
-    };
-    let sources: Vec<_> = [kind, detail].into_iter().flatten().map(|found| found.source).collect();
-    if !sources.is_empty() {
-        t.document.set(&["edge", "acme", "key_type"], Item::from(word));
-        for source in sources {
-            t.document.comment(&["edge", "acme", "key_type"], source);
+        (true, "prime256v1" | "secp384r1") => t.take(&key("ec_curve"), Some(detail)),
+        _ => {
+            let reason = "keys are of RSA with 2048, 3072 or 4096 bits, or on prime256v1 or secp384r1";
+            t.note(&detail, Fate::NotRead, reason);
         }
     }
 }

@@ -254,6 +254,9 @@ fn clients(t: &mut Translation<'_>) {
     let header = t.text(&path(t, "real_ip_header"));
     let recursive = t.words(&path(t, "real_ip_recursive"));
     let Some(trusted) = trusted.filter(|trusted| !trusted.value.is_empty()) else {
+        if let Some(proxied) = t.flag(&path(t, "proxy_protocol")).filter(|proxied| proxied.value) {
+            t.note(&proxied, Fate::NotRead, terms::NOBODY_TRUSTED);
+        }
         for found in [header, recursive].into_iter().flatten() {
             t.note(&found, Fate::NoEffect, "real_ip_trusted_addresses is empty, so nobody is believed");
         }

@@ -148,7 +148,7 @@ pub(super) const LETSENCRYPT: &[(&str, Known)] = &[
     ("crt", Idle(FILES)),
     ("key", Idle(FILES)),
     ("chain", Idle(FILES)),
-    ("wwwroot", Idle("challenges are answered from memory")),
+    ("wwwroot", Read),
     ("authorization_method", Idle("challenges of type HTTP-01 are answered, and others")),
     ("acme_staging_endpoint", Idle("certificates are asked for at once where they are needed, without a rehearsal")),
     ("acme_production_endpoint", Read),

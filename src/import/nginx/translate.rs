@@ -324,6 +324,10 @@ impl<'a> Translation<'a> {
         let trusted = self.all("set_real_ip_from");
         let (header, recursive) = (self.one("real_ip_header"), self.one("real_ip_recursive"));
         let Some(first) = trusted.first() else {
+            let proxied = self.all("listen").into_iter().find(|one| one.arguments.iter().any(|word| word == "proxy_protocol"));
+            if let Some(proxied) = proxied {
+                self.note(proxied, Outcome::Refused(terms::NOBODY_TRUSTED.to_owned()));
+            }
             for directive in [header, recursive].into_iter().flatten() {
                 self.note(directive, Outcome::Idle("nobody is believed without set_real_ip_from".to_owned()));
             }
