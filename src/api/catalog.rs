@@ -25,7 +25,7 @@ pub(in crate::api) async fn list(call: &Call<'_>) -> Result<Reply, Error> {
     let mut reply = headers::json("application/json", &Document { repositories });
     if let Some(last) = page.items.last().filter(|_| page.more) {
         let parameters = [("last", last.as_str()), ("n", &window.limit.to_string())];
-        reply.headers.insert(header::LINK, call.settings.base.next("_catalog", &parameters));
+        reply.headers.insert(header::LINK, call.base.next("_catalog", &parameters));
     }
     Ok(reply)
 }

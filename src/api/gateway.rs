@@ -13,9 +13,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::{
     api::{
-        Body, Log, Reply, Request, RequestBody, Scheme, Target, access, base, blobs, bounded, catalog,
+        Body, Connection, Log, Reply, Request, RequestBody, Target, access, base, blobs, bounded, catalog,
         error::Error,
-        headers, manifests,
+        headers,
+        location::Base,
+        manifests,
         query::Query,
         referrers,
         route::{Route, Unrouted},
@@ -47,10 +49,12 @@ pub struct Gateway {
 pub(in crate::api) struct Call<'a> {
     pub(in crate::api) registry: &'a Arc<Registry>,
     pub(in crate::api) settings: &'a Settings,
+    /// The API's root as this client sees it.
+    pub(in crate::api) base: &'a Base,
     pub(in crate::api) method: &'a Method,
     pub(in crate::api) headers: &'a HeaderMap,
     pub(in crate::api) query: &'a Query<'a>,
-    /// The other end of the connection; `None` on a unix socket.
+    /// The client's; `None` on a unix socket.
     pub(in crate::api) address: Option<IpAddr>,
 }
 
@@ -108,13 +112,12 @@ impl Gateway {
             None => None,
             Some(access) => {
                 let grace = hint.as_ref().filter(|_| matches!(*method, Method::PATCH | Method::PUT));
+                let asked = text(headers, &header::HOST).or_else(|| uri.authority().map(http::uri::Authority::as_str));
+                let (scheme, host) = self.seen(connection, asked);
                 let credentials = Credentials {
                     authorization: headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes),
-                    host: text(headers, &header::HOST).or_else(|| uri.authority().map(http::uri::Authority::as_str)),
-                    scheme: match connection.scheme {
-                        Scheme::Http => "http",
-                        Scheme::Https => "https",
-                    },
+                    host,
+                    scheme,
                     grace: grace.and_then(|hint| self.grace(hint.as_ref().ok()?)),
                 };
                 Some(self.authority.authorise(&credentials, &access).await?)
@@ -131,8 +134,20 @@ impl Gateway {
         }
         let (registry, settings) = (&self.registry, &self.settings);
         let address = connection.peer.map(|peer| peer.ip());
-        let call = Call { registry, settings, method, headers, query: &query, address };
+        let base = settings.base.seen(connection.origin.as_ref());
+        let call = Call { registry, settings, base: &base, method, headers, query: &query, address };
         dispatch(&call, route, grant, hint, body.as_mut()).await
+    }
+
+    /// Scheme and host under which this client reaches us; `asked` is what it sent itself.
+    fn seen<'a>(&'a self, connection: &'a Connection, asked: Option<&'a str>) -> (&'a str, Option<&'a str>) {
+        match (self.settings.base.named(), &connection.origin) {
+            (Some((scheme, host)), _) => (scheme, Some(host)),
+            (None, Some(origin)) => (origin.scheme.name(), Some(&origin.authority)),
+            // A plain connection may come from a proxy that has ended TLS without a word. As with the registry that we
+            // replace, nobody is then sent away in plain HTTP with a password.
+            (None, None) => ("https", asked),
+        }
     }
 
     /// What the `_state` of an upload says, if it has one: found without touching the storage.

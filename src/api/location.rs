@@ -1,13 +1,15 @@
 //! Where clients find this API: the values of `Location` and `Link`.
 //!
 //! What a client sent about its way here (`Host`, `X-Forwarded-*`) decides nothing: a `Location` is a path unless the
-//! configuration names the origin, so it is right behind any proxy that keeps paths.
+//! configuration names the origin, or lets trusted proxies name it. So it is right behind any proxy that keeps paths.
+
+use std::borrow::Cow;
 
 use http::{HeaderValue, Uri, uri::Scheme};
 use uuid::Uuid;
 
 use crate::{
-    api::query::encode,
+    api::{Origin, query::encode},
     oci::{digest::Digest, name::RepositoryName},
 };
 
@@ -18,6 +20,16 @@ pub struct Base {
     origin: String,
     /// Begins and ends with a slash.
     prefix: String,
+    otherwise: Otherwise,
+}
+
+/// What a location is where the configuration names no origin.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Otherwise {
+    #[default]
+    Path,
+    /// Below the origin that a trusted proxy names; a path where none does.
+    Proxied,
 }
 
 /// A base that no location can be made of.
@@ -41,7 +53,29 @@ impl Base {
             return Err(InvalidBase::Prefix(prefix.to_owned()));
         }
         let origin = origin.map(parse_origin).transpose()?.unwrap_or_default();
-        Ok(Self { origin, prefix: prefix.to_owned() })
+        Ok(Self { origin, prefix: prefix.to_owned(), otherwise: Otherwise::Path })
+    }
+
+    #[must_use]
+    pub const fn or(mut self, otherwise: Otherwise) -> Self {
+        self.otherwise = otherwise;
+        self
+    }
+
+    /// The base for a client that sees us at `proxied`, as a trusted proxy says.
+    pub(in crate::api) fn seen(&self, proxied: Option<&Origin>) -> Cow<'_, Self> {
+        match proxied {
+            Some(Origin { scheme, authority }) if self.origin.is_empty() && self.otherwise == Otherwise::Proxied => {
+                Cow::Owned(Self { origin: format!("{}://{authority}", scheme.name()), ..self.clone() })
+            }
+            _ => Cow::Borrowed(self),
+        }
+    }
+
+    /// Scheme and authority of the origin that the configuration names.
+    pub(in crate::api) fn named(&self) -> Option<(&str, &str)> {
+        let (scheme, rest) = self.origin.split_once("://")?;
+        Some((scheme, rest.split('/').next().unwrap_or(rest)))
     }
 
     #[must_use]
@@ -108,6 +142,22 @@ mod tests {
         check("/", Some("https://r.example.com:5050"), "https://r.example.com:5050/");
         check("/", Some("https://r.example.com/"), "https://r.example.com/");
         check("/registry/", Some("http://[::1]:80/behind"), "http://[::1]:80/behind/registry/");
+    }
+
+    #[test]
+    fn what_proxies_say_counts_only_where_nothing_is_named() {
+        let seen = Origin { scheme: crate::api::Scheme::Https, authority: "r.example.com:5050".to_owned() };
+        let check = |origin, otherwise, seen: Option<&Origin>, expected: &str| {
+            let base = Base::new("/p/", origin).unwrap().or(otherwise);
+            let location = base.seen(seen).upload(&"a".parse().unwrap(), Uuid::nil(), "x");
+            assert!(location.to_str().unwrap().starts_with(&format!("{expected}/p/v2/a/blobs/")), "{location:?}");
+        };
+        check(None, Otherwise::Path, Some(&seen), "");
+        check(None, Otherwise::Proxied, Some(&seen), "https://r.example.com:5050");
+        check(None, Otherwise::Proxied, None, "");
+        check(Some("http://named"), Otherwise::Proxied, Some(&seen), "http://named");
+        assert_eq!(Base::new("/", Some("https://h:1/behind")).unwrap().named(), Some(("https", "h:1")));
+        assert_eq!(Base::new("/", None).unwrap().named(), None);
     }
 
     #[test]

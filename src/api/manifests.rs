@@ -132,7 +132,7 @@ async fn read_bounded(call: &Call<'_>, body: &mut dyn RequestBody) -> Result<Byt
 }
 
 fn created(call: &Call<'_>, grant: &RepositoryGrant, accepted: &Accepted, tagged: bool) -> Reply {
-    let location = call.settings.base.manifest(grant.repository(), &accepted.digest);
+    let location = call.base.manifest(grant.repository(), &accepted.digest);
     let fields = [(header::LOCATION, location), (headers::CONTENT_DIGEST, headers::digest(&accepted.digest))];
     let mut reply = headers::empty(StatusCode::CREATED, fields);
     for tag in accepted.tags.iter().filter(|_| tagged) {

@@ -52,18 +52,41 @@ pub struct Request {
     pub body: Box<dyn RequestBody>,
 }
 
-/// What is known of the connection that a request came on.
+/// What is known of the way that a request came.
 #[derive(Clone, Debug)]
 pub struct Connection {
-    /// `None` on a unix socket.
+    /// The client: the other end of the connection, or whom a trusted proxy names; then port 0 stands for an unknown
+    /// one. `None` on a unix socket.
     pub peer: Option<SocketAddr>,
+    /// What the client speaks, with us or with a trusted proxy that says so.
     pub scheme: Scheme,
+    /// How the client sees us, where a trusted proxy says so.
+    pub origin: Option<Origin>,
+}
+
+/// Scheme, host and port of an address.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Origin {
+    pub scheme: Scheme,
+    /// `host` or `host:port`, fit for an address.
+    pub authority: String,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Scheme {
     Http,
     Https,
+}
+
+impl Scheme {
+    /// As it stands in an address.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
 }
 
 /// The bytes a client sends; the next chunk is read from the socket only when it is asked for.

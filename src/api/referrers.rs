@@ -39,7 +39,7 @@ pub(in crate::api) async fn list(call: &Call<'_>, grant: &RepositoryGrant, subje
         let filter = artifact_type.map(|wanted| ("artifactType", wanted));
         let parameters: Vec<_> = filter.into_iter().chain([("last", last.as_str())]).collect();
         let path = format!("{repository}/referrers/{subject}");
-        reply.headers.insert(header::LINK, call.settings.base.next(&path, &parameters));
+        reply.headers.insert(header::LINK, call.base.next(&path, &parameters));
     }
     Ok(reply)
 }

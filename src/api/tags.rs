@@ -28,7 +28,7 @@ pub(in crate::api) async fn list(call: &Call<'_>, grant: &RepositoryGrant) -> Re
     let mut reply = headers::json("application/json", &document);
     if let Some(last) = shown.last().filter(|_| page.more) {
         let parameters = [("last", last.as_str()), ("n", &window.limit.to_string())];
-        reply.headers.insert(header::LINK, call.settings.base.next(&format!("{repository}/tags/list"), &parameters));
+        reply.headers.insert(header::LINK, call.base.next(&format!("{repository}/tags/list"), &parameters));
     }
     Ok(reply)
 }

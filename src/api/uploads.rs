@@ -165,7 +165,7 @@ fn explained(call: &Call<'_>, grant: &RepositoryGrant, error: uploads::Error) ->
 
 /// 201 for the digest that the client named.
 fn created(call: &Call<'_>, grant: &RepositoryGrant, digest: &Digest) -> Reply {
-    let location = call.settings.base.blob(grant.repository(), digest);
+    let location = call.base.blob(grant.repository(), digest);
     let fields = [(header::LOCATION, location), (headers::CONTENT_DIGEST, headers::digest(digest))];
     headers::empty(StatusCode::CREATED, fields)
 }
@@ -178,7 +178,7 @@ fn accepted(call: &Call<'_>, grant: &RepositoryGrant, progress: &Progress, statu
 
 /// Where an upload goes on. An empty one has the range `0-0`, too: there is no way to write none.
 fn position(call: &Call<'_>, grant: &RepositoryGrant, progress: &Progress) -> HeaderMap {
-    let location = call.settings.base.upload(grant.repository(), progress.id, &progress.state);
+    let location = call.base.upload(grant.repository(), progress.id, &progress.state);
     let range = format!("0-{}", progress.offset.saturating_sub(1));
     let visible = |text: String| HeaderValue::try_from(text).expect("digits and dashes are visible ASCII");
     HeaderMap::from_iter([

@@ -5,7 +5,6 @@
 
 use std::{
     io::{self, Write as _},
-    path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
@@ -18,14 +17,14 @@ use crate::{
     api::{self, gateway::Gateway},
     auth::authority::Authority,
     clock::{Clock, SystemClock},
-    config::{Config, Loaded, http::Listen, storage::Driver},
+    config::{Config, Loaded, storage::Driver},
     health::Health,
     registry::{Registry, format::Signing},
     secret::Secret,
     server::{
         self, Server,
-        address::Address,
         debug::{Debug, Pages},
+        inherited::Inherited,
     },
     store::Store,
     telemetry::{metrics::Metrics, writer::Writer},
@@ -38,6 +37,7 @@ pub mod doctor;
 mod identity;
 pub mod import;
 pub mod keys;
+mod listeners;
 mod networks;
 mod observe;
 mod policy;
@@ -51,12 +51,15 @@ mod trust;
 /// What keeps it from starting.
 pub fn serve(loaded: &Loaded) -> Result<()> {
     crate::tls::install_provider();
+    // Before anything else opens a descriptor, or a thread could look at the environment.
+    let mut inherited = Inherited::of_process(&loaded.config.passed)?;
     let log = Log::start(&loaded.config)?;
     for warning in &loaded.warnings {
         tracing::warn!("configuration: {warning}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads")?;
-    let served = runtime.block_on(async { App::build(&loaded.config, log.writers()).await?.run().await });
+    let served =
+        runtime.block_on(async { App::build(&loaded.config, log.writers(), &mut inherited).await?.run().await });
     // A blocking call that hangs, on a dead network file system say, must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(5));
     served
@@ -120,7 +123,7 @@ struct App {
 }
 
 impl App {
-    async fn build(config: &Config, writers: Writers) -> Result<Self> {
+    async fn build(config: &Config, writers: Writers, inherited: &mut Inherited) -> Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = Arc::new(Metrics::new().context("the metrics cannot be set up")?);
         let health = Health::default();
@@ -137,8 +140,10 @@ impl App {
         });
         let authority = Arc::new(trust::authority(&config.auth, &clock)?);
         let identity = identity::load(config, clock.as_ref())?;
-        let server = Server::bind(server_settings(config, identity.tls)?)?;
-        let debug = open_debug(config, &health, &metrics).await?;
+        let server = listeners::bind(config, identity.tls.as_ref(), inherited)?;
+        let debug = listeners::bind_debug(config).await?;
+        listeners::report(&server, debug.as_ref());
+        let debug = debug.map(|debug| (debug, pages(config, &health, &metrics)));
         let demoted = Arc::new(AtomicBool::new(false));
         let handler = Arc::new(Rim(gateway(config, &registry, authority, &health, &demoted)?));
         let observer = Arc::new(observe::Requests::new(Arc::clone(&metrics), writers.access, Arc::clone(&clock)));
@@ -151,7 +156,7 @@ impl App {
             purging: config.storage.purging.filter(|_| !config.storage.read_only),
             demoted,
         };
-        let banner = banner(config, &server, identity.authority.as_ref());
+        let banner = listeners::banner(&server, identity.authority.as_ref());
         Ok(Self { server, handler, observer, debug, tasks, health, checks, banner })
     }
 
@@ -215,67 +220,13 @@ fn gateway(
     Ok(Gateway::new(Arc::clone(registry), authority, settings, health.unhealthy(), Arc::clone(demoted)))
 }
 
-fn server_settings(config: &Config, tls: Option<Arc<rustls::ServerConfig>>) -> Result<server::Settings> {
-    let address = match &config.http.listen {
-        Listen::Tcp(address) => Address::tcp(&address.to_string())?,
-        // As the registry that we replace: whoever may enter the directory may connect.
-        Listen::Unix(path) => Address::Unix { path: path.clone(), mode: 0o666 },
-    };
-    let (limits, deadlines) = policy::bounds(&config.edge.limits);
-    let drain = (!config.http.drain_timeout.is_zero()).then_some(config.http.drain_timeout);
-    Ok(server::Settings { listeners: vec![server::Endpoint { address, tls }], limits, deadlines, drain })
-}
-
-async fn open_debug(config: &Config, health: &Health, metrics: &Arc<Metrics>) -> Result<Option<(Debug, Pages)>> {
-    let Some(debug) = &config.http.debug else { return Ok(None) };
-    let host = if debug.address.host.is_empty() { "0.0.0.0" } else { &debug.address.host };
-    let bound = Debug::bind(&format!(
-        "{}",
-        crate::config::address::Address { host: host.to_owned(), port: debug.address.port }
-    ))
-    .await
-    .with_context(|| format!("cannot listen on http.debug.addr {}", debug.address))?;
-    if let Some(warning) = bound.warning() {
-        tracing::warn!("{warning}");
-    }
-    let pages = Pages {
+fn pages(config: &Config, health: &Health, metrics: &Arc<Metrics>) -> Pages {
+    Pages {
         health: health.clone(),
         metrics: Arc::clone(metrics),
-        metrics_path: debug.metrics_path.clone(),
+        metrics_path: config.http.debug.as_ref().and_then(|debug| debug.metrics_path.clone()),
         started: Instant::now(),
-    };
-    Ok(Some((bound, pages)))
-}
-
-/// What an operator who started us by hand wants to know.
-fn banner(config: &Config, server: &Server, authority: Option<&PathBuf>) -> Vec<String> {
-    let scheme = if config.http.tls.is_some() { "https" } else { "http" };
-    let mut lines: Vec<String> = server
-        .local_addresses()
-        .iter()
-        .map(|address| match address {
-            Address::Unix { .. } => format!("pierhead listens on {address}"),
-            Address::Tcp(_) => format!("pierhead listens on {scheme}://{address}"),
-        })
-        .collect();
-    let (Some(authority), Some(address)) = (authority, server.local_addresses().first().cloned()) else {
-        return lines;
-    };
-    let directory = authority.parent().unwrap_or(authority).display();
-    lines.extend([
-        format!("its development CA is {}", authority.display()),
-        "try:".to_owned(),
-        format!(
-            "  skopeo copy --dest-cert-dir {directory} docker-archive:image.tar docker://{address}/library/image:1"
-        ),
-        format!(
-            "  sudo install -D {} /etc/docker/certs.d/{address}/ca.crt && docker tag image {address}/library/image:1 \
-             && docker push {address}/library/image:1",
-            authority.display()
-        ),
-        format!("  curl --cacert {} https://{address}/v2/_catalog", authority.display()),
-    ]);
-    lines
+    }
 }
 
 /// For whoever started us by hand; that nobody reads it is no reason to end.

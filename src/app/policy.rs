@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use crate::{
     api::{
         self,
-        location::Base,
+        location::{Base, Otherwise},
         settings::{Downloads, Mode, TAGS_MAX_DEFAULT},
     },
     config::{
@@ -50,7 +50,11 @@ pub(super) fn api(config: &Config) -> Result<api::settings::Settings> {
     let origin =
         config.http.external_url.as_ref().filter(|_| !config.http.relative_urls).map(|url| url.uri().to_string());
     Ok(api::settings::Settings {
-        base: Base::new(&config.http.prefix, origin.as_deref())?,
+        base: Base::new(&config.http.prefix, origin.as_deref())?.or(if config.http.relative_urls {
+            Otherwise::Path
+        } else {
+            Otherwise::Proxied
+        }),
         headers: config.http.headers.clone(),
         mode: match (config.storage.read_only, config.storage.delete) {
             (true, _) => Mode::ReadOnly,

@@ -38,7 +38,7 @@ impl Address {
         self.host == "localhost" || ip.is_some_and(|ip| ip.is_loopback())
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(in crate::config) fn parse(text: &str) -> Option<Self> {
         let (host, port) = text.rsplit_once(':')?;
         let port = port.bytes().all(|byte| byte.is_ascii_digit()).then(|| port.parse().ok())??;
         let host = match host.strip_prefix('[') {

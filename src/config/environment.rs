@@ -10,7 +10,7 @@
 
 use std::{collections::BTreeMap, fmt, iter, path::PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::config::{
     Warning,
@@ -23,6 +23,12 @@ const PREFIX: &str = "REGISTRY_";
 /// Of the storage's credentials, which are looked for as Amazon's SDKs do.
 const AMAZON: &str = "AWS_";
 const HOME: &str = "HOME";
+/// Of a service manager that passes sockets, as `sd_listen_fds(3)` describes them.
+const PASSED_TO: &str = "LISTEN_PID";
+const PASSED_COUNT: &str = "LISTEN_FDS";
+const PASSED_NAMES: &str = "LISTEN_FDNAMES";
+/// Most sockets that are taken; a process has few descriptors more.
+const PASSED_MAX: usize = 256;
 const CONFIGURATION_PATH: &str = "REGISTRY_CONFIGURATION_PATH";
 /// As OpenSSL and Go name it.
 const AUTHORITIES: &str = "SSL_CERT_FILE";
@@ -80,6 +86,29 @@ impl Environment {
         self.variable(AUTHORITIES).unwrap_or(AUTHORITIES_DEFAULT).into()
     }
 
+    /// Names of the sockets that a service manager passed to the process `id`, in the order of their descriptors.
+    ///
+    /// # Errors
+    /// The variables contradict each other.
+    pub fn passed_sockets(&self, id: u32) -> Result<Vec<String>> {
+        // What was meant for another process, a parent say, is not ours.
+        if self.variable(PASSED_TO).and_then(|text| text.parse().ok()) != Some(id) {
+            return Ok(Vec::new());
+        }
+        let Some(text) = self.variable(PASSED_COUNT) else { return Ok(Vec::new()) };
+        let count: usize = match text.parse() {
+            Ok(count) if count <= PASSED_MAX => count,
+            _ => bail!("{PASSED_COUNT}: is {text:?}; it must be a number of sockets, {PASSED_MAX} at most"),
+        };
+        // The manager's own word for a socket without a name.
+        let Some(names) = self.variable(PASSED_NAMES) else { return Ok(vec!["unknown".to_owned(); count]) };
+        let names: Vec<String> = names.split(':').map(str::to_owned).collect();
+        if names.len() != count {
+            bail!("{PASSED_NAMES}: names {} sockets, but {PASSED_COUNT} says {count}", names.len());
+        }
+        Ok(names)
+    }
+
     /// Lays every variable over a document.
     ///
     /// # Errors
@@ -103,7 +132,9 @@ impl Environment {
 }
 
 fn is_ours(name: &str) -> bool {
-    name.starts_with(PREFIX) || name.starts_with(AMAZON) || name == AUTHORITIES || name == HOME
+    name.starts_with(PREFIX)
+        || name.starts_with(AMAZON)
+        || [AUTHORITIES, HOME, PASSED_TO, PASSED_COUNT, PASSED_NAMES].contains(&name)
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

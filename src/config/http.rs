@@ -1,6 +1,6 @@
 //! `http`: where requests come in and how answers speak of us.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use anyhow::Result;
 use http::HeaderMap;
@@ -9,7 +9,13 @@ use crate::{
     config::{
         Warning,
         address::{Address, Url},
-        edge, headers, inert,
+        edge::{
+            self,
+            listen::{self, Claims, Encryption, Listener, Place, ProxyProtocol},
+            proxies::Proxies,
+            redirect::{self, Redirect},
+        },
+        headers, inert,
         schema::{Key, Shape, key, section, value},
         section::{Field, Section},
         tls::{self, Tls},
@@ -43,14 +49,18 @@ pub(in crate::config) const KEYS: &[Key] = &[
 
 #[derive(Clone, Debug)]
 pub struct Http {
-    pub listen: Listen,
+    /// At least one: `edge.listen`, else `http.addr`.
+    pub listeners: Vec<Listener>,
+    /// A listener more, on which plain HTTP is sent to https.
+    pub redirect: Option<Redirect>,
     /// What clients see: `http.host`, or `edge.external_url`, which means the same.
     pub external_url: Option<Url>,
     /// Begins and ends with a slash.
     pub prefix: String,
     /// Signs the state of uploads; without it the storage keeps one.
     pub secret: Option<Secret<String>>,
-    /// Whether `Location` is a path. Never together with `external_url`.
+    /// Whether `Location` is a path. Never together with `external_url`; where neither is set it follows what trusted
+    /// proxies say, and is a path where nobody says anything.
     pub relative_urls: bool,
     /// How long running requests may go on after a request to stop; zero ends them at once.
     pub drain_timeout: Duration,
@@ -65,48 +75,38 @@ pub struct Http {
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Listen {
-    Tcp(Address),
-    Unix(PathBuf),
-}
-
-impl Listen {
-    /// Whether only this machine reaches it, such as a proxy that has ended TLS.
-    #[must_use]
-    pub fn is_local(&self) -> bool {
-        match self {
-            Self::Tcp(address) => address.is_loopback(),
-            Self::Unix(_) => true,
-        }
-    }
-}
-
-#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Debug {
     pub address: Address,
     /// The path of the metrics, if they are offered.
     pub metrics_path: Option<String>,
 }
 
-#[derive(Clone, Copy)]
-enum Net {
-    Tcp,
-    Unix,
-}
-
 impl Http {
     /// Reads `http` and what `edge` adds to it.
-    pub(in crate::config) fn read(http: &Section<'_>, edge: &Section<'_>, warnings: &mut Vec<Warning>) -> Result<Self> {
+    pub(in crate::config) fn read(
+        http: &Section<'_>,
+        edge: &Section<'_>,
+        proxies: &Proxies,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Self> {
         let external_url = external_url(http, edge)?;
         let tls = Tls::read(http.section("tls")?.as_ref(), &edge::development::read(edge)?, warnings)?;
-        let listen = listen(http)?;
-        if tls.is_none() && !listen.is_local() {
-            let text = "is not set: tokens, passwords and images travel unencrypted from here";
-            warnings.push(Warning { key: "http.tls".to_owned(), text: text.to_owned() });
+        let usual = if tls.is_some() { Encryption::Tls } else { Encryption::Plain };
+        let mut claims = Claims::default();
+        let listeners = listen::read(http, edge, usual, &mut claims, warnings)?;
+        let redirect = redirect::read(edge, external_url.as_ref(), &mut claims)?;
+        let redirected = redirect.iter().map(|redirect| redirect.proxy_protocol);
+        if proxies.is_empty()
+            && listeners.iter().map(|listener| listener.proxy_protocol).chain(redirected).any(is_required)
+        {
+            let listed = edge.find("listen").or_else(|| edge.find("redirect_http_to_https"));
+            let text = "requires the PROXY protocol, but edge.trusted_proxies names nobody who may speak it";
+            return Err(listed.map_or_else(|| edge.fail(text), |field| field.fail(text)));
         }
         Ok(Self {
-            listen,
-            relative_urls: relative_urls(http, external_url.is_some(), warnings)?,
+            listeners,
+            redirect,
+            relative_urls: relative_urls(http, external_url.is_some(), proxies, warnings)?,
             external_url,
             prefix: prefix(&http.need("prefix")?)?,
             secret: http.secret("secret")?,
@@ -114,7 +114,7 @@ impl Http {
             headers: headers::read(http.find("headers").as_ref(), headers::Sensitivity::Public)?,
             tls,
             http2: !http.need_section("http2")?.boolean("disabled")?,
-            debug: debug(&http.need_section("debug")?, warnings)?,
+            debug: debug(&http.need_section("debug")?, &mut claims, warnings)?,
         })
     }
 }
@@ -131,26 +131,20 @@ fn drain_timeout(field: &Field<'_>, warnings: &mut Vec<Warning>) -> Result<Durat
     Ok(drain)
 }
 
-fn relative_urls(http: &Section<'_>, named: bool, warnings: &mut Vec<Warning>) -> Result<bool> {
-    let field = http.need("relativeurls")?;
-    let relative = field.boolean()?;
-    if !relative && !named {
-        warnings.push(Warning::of(&field, "has no effect without http.host: Location stays a path"));
-    }
-    Ok(relative && !named)
+fn is_required(proxy_protocol: ProxyProtocol) -> bool {
+    proxy_protocol == ProxyProtocol::Required
 }
 
-fn listen(http: &Section<'_>) -> Result<Listen> {
-    let address = http.need("addr")?;
-    let net = http.need("net")?;
-    // An empty `net` means tcp, as `net` that is missing does.
-    match net.word(&[("tcp", Net::Tcp), ("", Net::Tcp), ("unix", Net::Unix)])? {
-        Net::Tcp => Address::read(&address).map(Listen::Tcp),
-        Net::Unix => match address.text()? {
-            path if path.starts_with('/') || path.starts_with("./") => Ok(Listen::Unix(path.into())),
-            _ => Err(address.fail("must be the path of a socket, because http.net is unix")),
-        },
+fn relative_urls(http: &Section<'_>, named: bool, proxies: &Proxies, warnings: &mut Vec<Warning>) -> Result<bool> {
+    let field = http.need("relativeurls")?;
+    let relative = field.boolean()?;
+    if !relative && !named && proxies.is_empty() {
+        warnings.push(Warning::of(
+            &field,
+            "has no effect without http.host or edge.trusted_proxies: Location stays a path",
+        ));
     }
+    Ok(relative && !named)
 }
 
 fn external_url(http: &Section<'_>, edge: &Section<'_>) -> Result<Option<Url>> {
@@ -188,7 +182,7 @@ fn prefix(field: &Field<'_>) -> Result<String> {
     }
 }
 
-fn debug(debug: &Section<'_>, warnings: &mut Vec<Warning>) -> Result<Option<Debug>> {
+fn debug<'a>(debug: &Section<'a>, claims: &mut Claims<'a>, warnings: &mut Vec<Warning>) -> Result<Option<Debug>> {
     let prometheus = debug.need_section("prometheus")?;
     let (enabled, path) = (prometheus.need("enabled")?, prometheus.need("path")?);
     let metrics = enabled.boolean()?;
@@ -203,6 +197,7 @@ fn debug(debug: &Section<'_>, warnings: &mut Vec<Warning>) -> Result<Option<Debu
     }
     let field = debug.need("addr")?;
     let address = Address::read(&field)?;
+    claims.claim(field.clone(), &Place::Tcp(address.clone()))?;
     if !address.is_loopback() {
         warnings.push(Warning::of(&field, "can be reached from other machines, and asks nobody who they are"));
     }

@@ -70,6 +70,8 @@ pub struct Config {
     pub tags: Tags,
     pub validation: Validation,
     pub edge: Edge,
+    /// Names of the sockets that the service manager passed to this process, in the order of their descriptors.
+    pub passed: Vec<String>,
 }
 
 /// A configuration, what its operator should hear about it, and how it reads.
@@ -129,13 +131,15 @@ impl Config {
         refuse_proxy(document)?;
         let edge = document.need_section("edge")?;
         let storage = Storage::read(&document.need_section("storage")?, environment, warnings)?;
+        let own = Edge::read(&edge, &storage, warnings)?;
         Ok(Self {
             log: Log::read(document)?,
             middlewares: middleware::read(document.section("middleware")?.as_ref(), &storage, warnings)?,
-            edge: Edge::read(&edge, &storage, warnings)?,
             storage,
             auth: Auth::read(document.section("auth")?.as_ref(), warnings)?,
-            http: Http::read(&document.need_section("http")?, &edge, warnings)?,
+            http: Http::read(&document.need_section("http")?, &edge, &own.proxies, warnings)?,
+            passed: environment.passed_sockets(std::process::id())?,
+            edge: own,
             health: Health::read(&document.need_section("health")?, environment.authorities())?,
             catalog: Catalog::read(&document.need_section("catalog")?)?,
             tags: Tags::read(&document.need_section("tags")?)?,

@@ -37,7 +37,7 @@ use crate::{
         manifests::{Manifests, validation::Validation},
         referrers::Referrers,
         tags::Tags,
-        uploads::{Uploads, budget::Budget, finished::Finished},
+        uploads::{Uploads, budget::Budget, finished::Finished, slab::Stock},
     },
     secret::Secret,
     store::{Store, locate::Locate},
@@ -67,6 +67,7 @@ pub struct Registry {
     /// Manifests whose bytes were seen to hash to their digest, which stays true whatever becomes of the store.
     verified: Cache<Digest, Bytes>,
     budget: Budget,
+    stock: Stock,
     /// Places for bodies that are streaming in; `None` without a limit.
     bodies: Option<Semaphore>,
     finished: Finished,
@@ -117,6 +118,7 @@ impl Registry {
             stood: Cache::new(STOOD_MAX),
             verified: Cache::new(VERIFIED_MAX),
             budget: Budget::new(settings.upload_memory),
+            stock: Stock::default(),
             bodies: settings.upload_bodies_max.map(|most| Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
             finished: Finished::default(),
             store,

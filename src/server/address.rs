@@ -1,4 +1,4 @@
-//! Where to listen, as `http.addr` and `http.net` say it.
+//! Where to listen.
 
 use std::{
     fmt, io,
@@ -15,9 +15,13 @@ pub enum Address {
         path: PathBuf,
         mode: u32,
     },
+    /// Sockets that somebody else has bound, under the name that they were passed with.
+    Inherited {
+        name: String,
+    },
 }
 
-/// Host and port; without a host, every address of the machine.
+/// Host and port; without a host, every address of the machine, of both families. `::` is all of IPv6 alone.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TcpAddress {
     host: Option<String>,
@@ -44,14 +48,29 @@ impl Address {
     }
 }
 
+/// What a socket for IPv6 takes beside it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Families {
+    /// Nothing.
+    One,
+    /// IPv4 as well.
+    Both,
+}
+
 impl TcpAddress {
-    /// The socket addresses to try, best first. Without a host that is `[::]`, which on Linux takes IPv4 as well, and
-    /// `0.0.0.0` for machines that have no IPv6.
-    pub(super) fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
-        match &self.host {
-            Some(host) => Ok((host.as_str(), self.port).to_socket_addrs()?.collect()),
-            None => Ok(vec![(Ipv6Addr::UNSPECIFIED, self.port).into(), (Ipv4Addr::UNSPECIFIED, self.port).into()]),
-        }
+    /// The socket addresses to try, best first. Without a host that is `[::]` for both families, and `0.0.0.0` for
+    /// machines that have no IPv6. Of a name's addresses those of IPv4 come first, as with the registry that we replace:
+    /// who is told to talk to `localhost` mostly means that one.
+    pub(super) fn resolve(&self) -> io::Result<Vec<(SocketAddr, Families)>> {
+        let Some(host) = &self.host else {
+            return Ok(vec![
+                ((Ipv6Addr::UNSPECIFIED, self.port).into(), Families::Both),
+                ((Ipv4Addr::UNSPECIFIED, self.port).into(), Families::One),
+            ]);
+        };
+        let mut addresses: Vec<_> = (host.as_str(), self.port).to_socket_addrs()?.collect();
+        addresses.sort_by_key(SocketAddr::is_ipv6);
+        Ok(addresses.into_iter().map(|address| (address, Families::One)).collect())
     }
 }
 
@@ -67,6 +86,7 @@ impl fmt::Display for Address {
             Self::Tcp(TcpAddress { host: Some(host), port }) if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Tcp(TcpAddress { host, port }) => write!(f, "{}:{port}", host.as_deref().unwrap_or_default()),
             Self::Unix { path, .. } => write!(f, "unix:{}", path.display()),
+            Self::Inherited { name } => write!(f, "systemd:{name}"),
         }
     }
 }

@@ -1,18 +1,20 @@
-//! One connection from accept to close: handshake, choice of protocol, and the way it ends.
+//! One connection from accept to close: who is at its other end, handshake, choice of protocol, and the way it ends.
 
 use std::{fmt, sync::Arc};
 
 use rustls::ServerConfig;
 use tokio::{sync::watch, time::timeout};
-use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
 use crate::{
     api::{self, Scheme},
     server::{
-        Deadlines, Handler, Limits,
+        Deadlines, Handler, Limits, Terms,
+        challenges::{self, Challenges},
         exchange::Observer,
         http1, http2,
+        proxies::{Hop, Proxies, Standing},
+        proxy_protocol::{self, Named, ProxyProtocol},
         socket::{HeadAllowance, Socket, Wire},
         stream::Downstream,
     },
@@ -22,8 +24,10 @@ use crate::{
 pub(super) struct Context {
     pub(super) handler: Arc<dyn Handler>,
     pub(super) observer: Arc<dyn Observer>,
+    pub(super) challenges: Option<Arc<dyn Challenges>>,
     pub(super) limits: Limits,
     pub(super) deadlines: Deadlines,
+    pub(super) proxies: Arc<Proxies>,
     pub(super) stopping: watch::Receiver<bool>,
 }
 
@@ -59,27 +63,55 @@ pub(super) enum Closing {
     Reset,
 }
 
-pub(super) async fn serve(context: Arc<Context>, socket: Socket, tls: Option<Arc<ServerConfig>>) {
+pub(super) async fn serve(context: Arc<Context>, socket: Socket, terms: Terms) {
     socket.send_at_once();
     let socket = Arc::new(socket);
     let allowance = HeadAllowance::unlimited();
-    let wire = Wire::new(Arc::clone(&socket), Arc::clone(&allowance), context.deadlines.write);
-    let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
-    let connection = api::Connection { peer: socket.peer(), scheme };
-    let Some((stream, protocol)) = handshake(&context, wire, tls).await else {
+    let mut wire = Wire::new(Arc::clone(&socket), Arc::clone(&allowance), context.deadlines.write);
+    let Some(hop) = other_end(&context, &socket, &mut wire, &terms).await else {
+        return;
+    };
+    let Some((stream, protocol)) = handshake(&context, wire, terms.tls).await else {
         return;
     };
     match protocol {
         Protocol::Http2 => {
             // The connection closes with its stream, even while requests that it carried still run.
             drop(socket);
-            http2::serve(&context, stream, &connection).await;
+            http2::serve(&context, stream, &hop).await;
         }
-        Protocol::Http1 => match http1::serve(&context, stream, &allowance, &connection).await {
+        Protocol::Http1 => match http1::serve(&context, stream, &allowance, &hop).await {
             Closing::Now => {}
             Closing::AfterAnswer => socket.linger(context.deadlines.linger).await,
             Closing::Reset => socket.reset_on_close(),
         },
+    }
+}
+
+/// Who is at the other end, by the PROXY header where one is required; `None` drops the connection.
+async fn other_end(context: &Context, socket: &Socket, wire: &mut Wire, terms: &Terms) -> Option<Hop> {
+    let scheme = if terms.tls.is_some() { Scheme::Https } else { Scheme::Http };
+    let peer = socket.peer();
+    let hop = |peer, standing| Hop { connection: api::Connection { peer, scheme, origin: None }, standing };
+    if terms.proxy_protocol == ProxyProtocol::Off {
+        return Some(hop(peer, context.proxies.standing(peer)));
+    }
+    if !context.proxies.trusts(peer.map(|peer| peer.ip())) {
+        debug!(peer = ?peer, "a connection was dropped: its other end is not one of edge.trusted_proxies");
+        return None;
+    }
+    match timeout(context.deadlines.handshake, proxy_protocol::read(wire)).await {
+        Ok(Ok(Named::Client(client))) => Some(hop(Some(client), context.proxies.standing(Some(client)))),
+        // The balancer speaks no HTTP: whose headers come over such a connection is not known.
+        Ok(Ok(Named::Nobody)) => Some(hop(peer, Standing::Client)),
+        Ok(Err(error)) => {
+            debug!(peer = ?peer, error = %error, "a connection was dropped");
+            None
+        }
+        Err(_) => {
+            debug!(peer = ?peer, "a connection was dropped: the PROXY header took too long");
+            None
+        }
     }
 }
 
@@ -93,8 +125,10 @@ async fn handshake(context: &Context, wire: Wire, tls: Option<Arc<ServerConfig>>
     let Some(config) = tls else {
         return Some((Downstream::plain(wire), Protocol::Http1));
     };
-    match timeout(context.deadlines.handshake, TlsAcceptor::from(config).accept(wire)).await {
-        Ok(Ok(stream)) => {
+    let accepted = challenges::accept(context.challenges.as_deref(), wire, config);
+    match timeout(context.deadlines.handshake, accepted).await {
+        Ok(Ok(None)) => None,
+        Ok(Ok(Some(stream))) => {
             let protocol = match stream.get_ref().1.alpn_protocol() {
                 Some(b"h2") => Protocol::Http2,
                 _ => Protocol::Http1,

@@ -15,8 +15,10 @@ use uuid::Uuid;
 use crate::{
     api,
     server::{
+        challenges,
         connection::Context,
         framing::Refusal,
+        proxies::Hop,
         reply::{self, After},
         request::{self, Shared},
     },
@@ -55,6 +57,7 @@ pub struct Exchange {
     pub method: Method,
     pub uri: Uri,
     pub version: Version,
+    /// As the handler saw it: the client's, not that of a trusted proxy.
     pub connection: api::Connection,
     pub host: Option<String>,
     pub user_agent: Option<String>,
@@ -87,20 +90,21 @@ pub enum Ending {
 pub(super) async fn run(
     context: &Arc<Context>,
     session: ServerSession,
-    connection: &api::Connection,
+    hop: &Hop,
     refusal: Option<Refusal>,
 ) -> (Ending, Option<ServerSession>) {
     let started = Instant::now();
     context.observer.begin();
     let id = Uuid::new_v4();
     let head = request::head(&session);
-    let mut exchange = record(id, &head, connection);
+    let connection = context.proxies.resolve(hop, &head.headers);
+    let mut exchange = record(id, &head, &connection);
     let session = request::share(session, &head);
     // Where a badly framed request ends is not known for sure.
     let after = if refusal.is_some() { After::Close } else { After::Reuse };
     let mut reply = match refusal {
         Some(refusal) => refusal.reply(),
-        None => handle(context, request::request(id, head, connection, &session, &context.deadlines)).await,
+        None => handle(context, request::request(id, head, &connection, &session, &context.deadlines)).await,
     };
     exchange.status = reply.status;
     exchange.content_type = text(&reply.headers, &header::CONTENT_TYPE);
@@ -114,11 +118,18 @@ pub(super) async fn run(
 
 async fn handle(context: &Context, request: api::Request) -> api::Reply {
     let id = request.id;
-    let handled = AssertUnwindSafe(context.handler.handle(request)).catch_unwind().await;
+    let handled = AssertUnwindSafe(reply_to(context, request)).catch_unwind().await;
     handled.unwrap_or_else(|_| {
         error!(http.request.id = %id, "the handler panicked");
         Refusal::PANICKED.reply()
     })
+}
+
+async fn reply_to(context: &Context, request: api::Request) -> api::Reply {
+    match (context.challenges.as_deref(), challenges::token(&request)) {
+        (Some(challenges), Some(token)) => challenges::answer(challenges, &token).await,
+        _ => context.handler.handle(request).await,
+    }
 }
 
 /// Takes the session back from the body, which from now on reads nothing more.

@@ -13,6 +13,7 @@ use crate::{
         connection::{Closing, Context},
         exchange::{self, Ending, RefusedHead},
         framing::{self, Refusal},
+        proxies::Hop,
         reply,
         socket::HeadAllowance,
         stream::Downstream,
@@ -24,12 +25,7 @@ use crate::{
 const READ_PAST_HEAD: usize = 64 << 10;
 
 /// Serves requests until one side wants no more.
-pub(super) async fn serve(
-    context: &Arc<Context>,
-    stream: Downstream,
-    allowance: &HeadAllowance,
-    connection: &api::Connection,
-) -> Closing {
+pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, allowance: &HeadAllowance, hop: &Hop) -> Closing {
     let mut stream: Stream = Box::new(stream);
     let mut ahead = BytesMut::new();
     let mut closing = Closing::Now;
@@ -46,13 +42,13 @@ pub(super) async fn serve(
             Head::Complete => {}
             Head::Gone => return Closing::Now,
             Head::Unreadable(refusal) => {
-                debug!(peer = ?connection.peer, reason = refusal.message, "a request's head was refused");
-                context.observer.refused(&RefusedHead { connection, status: refusal.status });
+                debug!(peer = ?hop.connection.peer, reason = refusal.message, "a request's head was refused");
+                context.observer.refused(&RefusedHead { connection: &hop.connection, status: refusal.status });
                 return refuse(session, refusal).await;
             }
         }
         let refusal = framing::judge(&session, &context.limits).err();
-        match exchange::run(context, session, connection, refusal).await {
+        match exchange::run(context, session, hop, refusal).await {
             (Ending::Cut, _) => return Closing::Reset,
             (Ending::Complete, Some(session)) => match session.finish().await.ok().flatten() {
                 Some(reusable) => {

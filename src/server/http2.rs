@@ -15,10 +15,7 @@ use tokio::{
 };
 use tracing::debug;
 
-use crate::{
-    api,
-    server::{Limits, connection::Context, exchange, framing, stream::Downstream},
-};
+use crate::server::{Limits, connection::Context, exchange, framing, proxies::Hop, stream::Downstream};
 
 /// What one stream may send ahead of the handler: enough for a layer at full speed over a long line.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -49,10 +46,10 @@ fn options(limits: &Limits) -> H2Options {
 const RUNNING_PER_STREAM: usize = 2;
 
 /// Serves streams until the client leaves, is idle for too long or breaks the rules, or the server stops.
-pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, connection: &api::Connection) {
+pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, hop: &Hop) {
     let handshake = server::handshake(Box::new(stream), Some(options(&context.limits)));
     let Ok(Ok(mut conn)) = timeout(context.deadlines.head, handshake).await else {
-        debug!(peer = ?connection.peer, "an HTTP/2 connection did not begin");
+        debug!(peer = ?hop.connection.peer, "an HTTP/2 connection did not begin");
         return;
     };
     let digest = Arc::new(Digest::default());
@@ -73,11 +70,11 @@ pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, connection
             accepted = HttpSession::from_h2_conn(&mut conn, Arc::clone(&digest)) => match accepted {
                 Ok(Some(H2Accept::Session(session))) => {
                     if streams.len() >= running_max {
-                        debug!(peer = ?connection.peer, "an HTTP/2 client opened and reset too many streams");
+                        debug!(peer = ?hop.connection.peer, "an HTTP/2 client opened and reset too many streams");
                         break;
                     }
-                    let (context, connection) = (Arc::clone(context), connection.clone());
-                    streams.spawn(async move { request(&context, session, &connection).await });
+                    let (context, hop) = (Arc::clone(context), hop.clone());
+                    streams.spawn(async move { request(&context, session, &hop).await });
                 }
                 Ok(Some(H2Accept::Rejected)) => {
                     refused += 1;
@@ -101,9 +98,9 @@ pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, connection
     while streams.join_next().await.is_some() {}
 }
 
-async fn request(context: &Arc<Context>, session: HttpSession, connection: &api::Connection) {
+async fn request(context: &Arc<Context>, session: HttpSession, hop: &Hop) {
     let mut session = ServerSession::new_http2(session);
     session.set_write_timeout(Some(context.deadlines.write));
     let refusal = framing::judge(&session, &context.limits).err();
-    exchange::run(context, session, connection, refusal).await;
+    exchange::run(context, session, hop, refusal).await;
 }

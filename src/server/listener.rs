@@ -1,14 +1,15 @@
-//! Binding an address, and accepting on it below the connection limit.
+//! Binding an address, or taking a socket that somebody else has bound, and accepting on it below the connection limit.
 
 use std::{
     io,
+    net::SocketAddr,
     os::unix::fs::{FileTypeExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use rustls::ServerConfig;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
@@ -16,10 +17,11 @@ use tokio::{
 use tracing::warn;
 
 use crate::server::{
-    BindError, Endpoint,
-    address::Address,
+    BindError, Endpoint, Serves, Terms,
+    address::{Address, Families},
     connection::{self, Context},
     exchange::Observer,
+    inherited::{Inherited, Passed},
     socket::Socket,
 };
 
@@ -34,13 +36,15 @@ const RETRY: Duration = Duration::from_millis(100);
 pub(super) struct Listener {
     bound: Bound,
     local: Address,
-    tls: Option<Arc<ServerConfig>>,
+    terms: Terms,
+    serves: Serves,
 }
 
 #[derive(Debug)]
 enum Bound {
     Tcp(std::net::TcpListener),
-    Unix(std::os::unix::net::UnixListener, SocketFile),
+    /// With its file, unless that is somebody else's.
+    Unix(std::os::unix::net::UnixListener, Option<SocketFile>),
 }
 
 /// Removes the socket's file at the end.
@@ -55,24 +59,42 @@ impl Drop for SocketFile {
 }
 
 impl Listener {
-    pub(super) fn bind(endpoint: &Endpoint) -> Result<Self, BindError> {
+    /// Binds an endpoint's address, or takes what is `inherited` under its name, which may be several sockets.
+    pub(super) fn bind(endpoint: &Endpoint, inherited: &mut Inherited) -> Result<Vec<Self>, BindError> {
         let failed = |source| BindError { address: endpoint.address.clone(), source };
-        let (bound, local) = match &endpoint.address {
-            Address::Tcp(address) => {
-                let listener = bind_tcp(&address.resolve().map_err(failed)?).map_err(failed)?;
-                let local = listener.local_addr().map_err(failed)?;
-                (Bound::Tcp(listener), local.into())
-            }
+        let bound = match &endpoint.address {
+            Address::Tcp(address) => vec![Bound::Tcp(bind_tcp(&address.resolve().map_err(failed)?).map_err(failed)?)],
             Address::Unix { path, mode } => {
-                let listener = bind_unix(path, *mode).map_err(failed)?;
-                (Bound::Unix(listener, SocketFile(path.clone())), endpoint.address.clone())
+                vec![Bound::Unix(bind_unix(path, *mode).map_err(failed)?, Some(SocketFile(path.clone())))]
+            }
+            Address::Inherited { name } => taken(inherited, name).map_err(failed)?,
+        };
+        bound.into_iter().map(|bound| Self::on(bound, endpoint).map_err(failed)).collect()
+    }
+
+    fn on(bound: Bound, endpoint: &Endpoint) -> io::Result<Self> {
+        let local = match (&bound, &endpoint.address) {
+            (Bound::Tcp(listener), _) => listener.local_addr()?.into(),
+            (Bound::Unix(..), address @ Address::Unix { .. }) => address.clone(),
+            (Bound::Unix(listener, _), _) => {
+                let path = listener.local_addr()?.as_pathname().map(Path::to_path_buf).unwrap_or_default();
+                let mode = std::fs::metadata(&path).map_or(0, |metadata| metadata.permissions().mode() & 0o777);
+                Address::Unix { path, mode }
             }
         };
-        Ok(Self { bound, local, tls: endpoint.tls.clone() })
+        Ok(Self { bound, local, terms: endpoint.terms(), serves: endpoint.serves.clone() })
     }
 
     pub(super) const fn local(&self) -> &Address {
         &self.local
+    }
+
+    pub(super) const fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    pub(super) const fn serves(&self) -> &Serves {
+        &self.serves
     }
 
     /// Registers the socket with the runtime that this is called in.
@@ -87,24 +109,50 @@ impl Listener {
                 Accepting::Unix { listener: tokio::net::UnixListener::from_std(listener)?, _file: file }
             }
         };
-        Ok(Acceptor { socket, tls: self.tls })
+        Ok(Acceptor { socket, terms: self.terms })
     }
 }
 
-fn bind_tcp(addresses: &[std::net::SocketAddr]) -> io::Result<std::net::TcpListener> {
+fn taken(inherited: &mut Inherited, name: &str) -> io::Result<Vec<Bound>> {
+    let sockets = inherited.take(name);
+    if sockets.is_empty() {
+        let left = inherited.names().join(", ");
+        let others = if left.is_empty() { "none".to_owned() } else { left };
+        let text = format!("no socket of that name was passed; left of those that were: {others}");
+        return Err(io::Error::new(io::ErrorKind::NotFound, text));
+    }
+    let bound = |socket| match socket {
+        Passed::Tcp(listener) => Bound::Tcp(listener),
+        Passed::Unix(listener) => Bound::Unix(listener, None),
+    };
+    Ok(sockets.into_iter().map(bound).collect())
+}
+
+fn bind_tcp(addresses: &[(SocketAddr, Families)]) -> io::Result<std::net::TcpListener> {
     let mut failure = io::Error::new(io::ErrorKind::AddrNotAvailable, "the host has no address");
-    for address in addresses {
-        match std::net::TcpListener::bind(address) {
-            Ok(listener) => {
-                rustix::net::listen(&listener, BACKLOG)?;
-                return Ok(listener);
-            }
+    for (address, families) in addresses {
+        match open_tcp(*address, *families) {
+            Ok(listener) => return Ok(listener),
             // Another address would only hide that this one is taken.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
             Err(error) => failure = error,
         }
     }
     Err(failure)
+}
+
+/// Which families a socket takes must not depend on how the machine is set up.
+fn open_tcp(address: SocketAddr, families: Families) -> io::Result<std::net::TcpListener> {
+    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // After a restart, connections of before that are still ending must not keep the port.
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, families == Families::One)?;
+    }
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(std::net::TcpListener::from(socket))
 }
 
 fn bind_unix(path: &Path, mode: u32) -> io::Result<std::os::unix::net::UnixListener> {
@@ -134,7 +182,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 #[derive(Debug)]
 enum Accepting {
     Tcp(tokio::net::TcpListener),
-    Unix { listener: tokio::net::UnixListener, _file: SocketFile },
+    Unix { listener: tokio::net::UnixListener, _file: Option<SocketFile> },
 }
 
 impl Accepting {
@@ -166,7 +214,7 @@ impl Drop for Open {
 #[derive(Debug)]
 pub(super) struct Acceptor {
     socket: Accepting,
-    tls: Option<Arc<ServerConfig>>,
+    terms: Terms,
 }
 
 impl Acceptor {
@@ -182,10 +230,10 @@ impl Acceptor {
             while connections.try_join_next().is_some() {}
             match accepted {
                 Ok((socket, slot)) => {
-                    let (context, tls) = (Arc::clone(&context), self.tls.clone());
+                    let (context, terms) = (Arc::clone(&context), self.terms.clone());
                     let open = Open::new(&context);
                     connections.spawn(async move {
-                        connection::serve(context, socket, tls).await;
+                        connection::serve(context, socket, terms).await;
                         drop((open, slot));
                     });
                 }

@@ -11,7 +11,8 @@ pub struct Exchange {
     pub id: Uuid,
     /// When the request's head was read.
     pub time: OffsetDateTime,
-    /// The client, after PROXY protocol and trusted headers; none on a unix socket.
+    /// The client, after PROXY protocol and trusted headers; none on a unix socket. Port 0 stands for one that is not
+    /// known.
     pub peer: Option<SocketAddr>,
     pub host: String,
     /// Who the token or the password named.
@@ -49,7 +50,7 @@ impl Exchange {
             http.request.method = %self.method,
             http.request.host = self.host,
             http.request.uri = crate::telemetry::access::redact(&self.uri),
-            http.request.remoteaddr = self.peer.map(tracing::field::display),
+            http.request.remoteaddr = self.peer.map(remote),
             http.request.useragent = self.user_agent,
             http.request.contentlength = self.bytes_received,
             http.response.status = self.status.as_u16(),
@@ -65,4 +66,9 @@ impl Exchange {
             "response completed"
         );
     }
+}
+
+/// As Distribution writes it: without a port where a proxy named the client.
+fn remote(peer: SocketAddr) -> String {
+    if peer.port() == 0 { peer.ip().to_string() } else { peer.to_string() }
 }

@@ -39,6 +39,8 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     (r"\bpingora\w*::", &["server/"]),
     (r"\bclap\b", &["cli/"]),
     (r"\bpprof::", &["server/debug/"]),
+    // Descriptors that came with the process.
+    (r"\blistenfd::", &["server/inherited.rs"]),
     (r"\b(aws_sig\w*|object_store|reqwest)::", &["store/"]),
     (r"\binstant_acme\b", &["acme/order.rs"]),
     // Below, errors are values that callers branch on.

@@ -122,7 +122,7 @@ impl Rig {
             method: ask.method,
             uri: ask.target.parse().expect("a request target"),
             headers: ask.headers,
-            connection: Connection { peer: ask.peer, scheme: Scheme::Https },
+            connection: Connection { peer: ask.peer, scheme: Scheme::Https, origin: None },
             body: Box::new(ask.body),
         };
         let handled = self.gateway.handle(request);

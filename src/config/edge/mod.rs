@@ -8,8 +8,8 @@ use ipnet::IpNet;
 
 use crate::config::{
     Warning,
-    edge::{downloads::Downloads, limits::Limits, uploads::Uploads},
-    schema::{Key, section, value},
+    edge::{downloads::Downloads, limits::Limits, proxies::Proxies, uploads::Uploads},
+    schema::{Key, Shape, key, section, value, values},
     section::{Field, Section},
     storage::Storage,
 };
@@ -17,11 +17,18 @@ use crate::config::{
 pub(in crate::config) mod development;
 pub mod downloads;
 pub mod limits;
+pub mod listen;
+pub mod proxies;
+pub mod redirect;
 pub mod uploads;
 
 pub(in crate::config) const KEYS: &[Key] = &[
     value("strict").or("false"),
     value("external_url"),
+    key("listen", Shape::List(&Shape::Section(listen::KEYS))),
+    section("redirect_http_to_https", redirect::KEYS),
+    values("trusted_proxies"),
+    section("real_ip", proxies::REAL_IP).always(),
     section("uploads", uploads::KEYS).always(),
     section("limits", limits::KEYS).always(),
     section("downloads", downloads::KEYS).always(),
@@ -32,6 +39,7 @@ pub(in crate::config) const KEYS: &[Key] = &[
 pub struct Edge {
     /// Whether a key file that others can read, or a certificate outside its validity, is refused.
     pub strict: bool,
+    pub proxies: Proxies,
     pub uploads: Uploads,
     pub limits: Limits,
     pub downloads: Downloads,
@@ -41,6 +49,7 @@ impl Edge {
     pub(in crate::config) fn read(edge: &Section<'_>, storage: &Storage, warnings: &mut Vec<Warning>) -> Result<Self> {
         Ok(Self {
             strict: edge.boolean("strict")?,
+            proxies: Proxies::read(edge, warnings)?,
             uploads: Uploads::read(&edge.need_section("uploads")?)?,
             limits: Limits::read(&edge.need_section("limits")?)?,
             downloads: Downloads::read(&edge.need_section("downloads")?, storage, warnings)?,

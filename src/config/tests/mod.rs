@@ -5,13 +5,14 @@ use std::{fmt::Debug, time::Duration};
 use super::*;
 use crate::config::{
     auth::Auth,
-    http::Listen,
+    edge::listen::Place,
     log::{Formatter, Level},
     storage::{Cache, Driver},
     tls::{Demand, Identity, Version},
     validation::Platforms,
 };
 
+mod listen;
 mod middlewares;
 mod reference;
 mod s3;
@@ -194,12 +195,11 @@ fn auth() {
 
 #[test]
 fn http() {
-    check(
-        "http: {addr: '127.0.0.1:80'}",
-        |c| matches!(&c.http.listen, Listen::Tcp(a) if a.to_string() == "127.0.0.1:80"),
-        true,
-    );
-    check("http: {addr: /run/s, net: unix}", |c| c.http.listen.clone(), Listen::Unix("/run/s".into()));
+    check("http: {addr: '127.0.0.1:80'}", |c| c.http.listeners[0].place.to_string(), "127.0.0.1:80".to_owned());
+    let unix = Place::Unix { path: "/run/s".into(), mode: 0o666 };
+    check("http: {addr: /run/s, net: unix}", |c| c.http.listeners[0].place.clone(), unix);
+    // All addresses of both families, as Go understands it.
+    check("http: {addr: '[::]:80'}", |c| c.http.listeners[0].place.to_string(), ":80".to_owned());
     check("http: {host: 'https://h'}", |c| (c.http.relative_urls, c.http.external_url.is_some()), (false, true));
     check("http: {secret: 0123}", |c| c.http.secret.as_ref().map(|s| s.expose().clone()), Some("0123".to_owned()));
     check("http: {draintimeout: 1m30s}", |c| c.http.drain_timeout, Duration::from_secs(90));

@@ -2,16 +2,22 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::registry::uploads::budget::SLAB_BYTES;
+use crate::{
+    registry::uploads::{
+        budget::SLAB_BYTES,
+        slab::{Slab, Stock},
+    },
+    store::Parts,
+};
 
 /// How long a body may hold memory while it brings less than a slab, and, where there is too little memory for all,
 /// while it brings less than a part.
 const HOLD: Duration = Duration::from_secs(10);
 
-/// Chunks smaller than this are copied together, so that many small ones cost no more than their bytes.
+/// Chunks smaller than this are always copied together, so that many small ones cost no more than their bytes.
 const SMALL_BYTES: usize = 8 << 10;
 
 /// Whether others wait for the memory that a body holds.
@@ -24,7 +30,11 @@ pub(super) enum Memory {
 #[derive(Debug)]
 pub(super) struct Buffer {
     pieces: Vec<Bytes>,
-    small: BytesMut,
+    /// The last piece, while there is room in it.
+    slab: Option<Slab>,
+    stock: Stock,
+    /// Chunks of at least this many bytes are kept as they are.
+    copied_below: usize,
     length: u64,
     /// When the first byte came, and when the first of the last slab did.
     since: Instant,
@@ -33,14 +43,27 @@ pub(super) struct Buffer {
     slab_start: u64,
 }
 
-impl Default for Buffer {
-    fn default() -> Self {
-        let now = Instant::now();
-        Self { pieces: Vec::new(), small: BytesMut::new(), length: 0, since: now, slab_since: now, slab_start: 0 }
-    }
-}
-
 impl Buffer {
+    /// For a store that takes parts of such a kind: where they are appended, what comes goes on at once and need not be
+    /// copied.
+    pub(super) fn new(parts: Parts, stock: Stock) -> Self {
+        let now = Instant::now();
+        let copied_below = match parts {
+            Parts::Appended => SMALL_BYTES,
+            Parts::Equal { .. } => usize::MAX,
+        };
+        Self {
+            pieces: Vec::new(),
+            slab: None,
+            stock,
+            copied_below,
+            length: 0,
+            since: now,
+            slab_since: now,
+            slab_start: 0,
+        }
+    }
+
     /// In bytes.
     pub(super) const fn length(&self) -> u64 {
         self.length
@@ -54,16 +77,16 @@ impl Buffer {
             (self.slab_since, self.slab_start) = (now, self.length);
         }
         self.length += chunk.len() as u64;
-        if chunk.len() < SMALL_BYTES {
-            self.small.extend_from_slice(&chunk);
-            return;
+        if chunk.len() < self.copied_below {
+            self.copy(chunk);
+        } else {
+            self.close_slab();
+            self.pieces.push(chunk);
         }
-        self.close_small();
-        self.pieces.push(chunk);
     }
 
     pub(super) fn take(&mut self) -> Vec<Bytes> {
-        self.close_small();
+        self.close_slab();
         self.length = 0;
         std::mem::take(&mut self.pieces)
     }
@@ -83,9 +106,17 @@ impl Buffer {
         (self.length > 0).then(|| since + HOLD)
     }
 
-    fn close_small(&mut self) {
-        if !self.small.is_empty() {
-            self.pieces.push(std::mem::take(&mut self.small).freeze());
+    fn copy(&mut self, mut chunk: Bytes) {
+        while !chunk.is_empty() {
+            let slab = self.slab.get_or_insert_with(|| self.stock.take());
+            slab.fill(&mut chunk);
+            if slab.is_full() {
+                self.close_slab();
+            }
         }
+    }
+
+    fn close_slab(&mut self) {
+        self.pieces.extend(self.slab.take().map(Slab::freeze));
     }
 }

@@ -7,7 +7,7 @@ use crate::{
         session::{
             attempt::{Action, Answer, Attempt, Event, Goal},
             draft::Draft,
-            record::{Contents, Entry, Tail},
+            record::{Contents, Entry, Phase, Tail},
         },
         uploads::{
             Error, Hint, Incoming,
@@ -84,6 +84,9 @@ impl<'a, 'b> Drive<'a, 'b> {
             Action::Write(entry) => {
                 if !journal.write(&entry).await? {
                     return Ok(Event::Taken);
+                }
+                if entry.record.phase == Phase::Cancelled {
+                    tolerate(journal.abort(&entry.record.contents).await);
                 }
                 self.wrote = Some(entry);
                 Event::Written

@@ -7,7 +7,7 @@ use crate::{
     oci::name::RepositoryName,
     registry::{
         Registry, content,
-        session::record::{Entry, Record, Tail},
+        session::record::{Contents, Entry, Record, Tail},
     },
     store::{
         Depth, Entry as Listed, Multipart, Precondition, Result,
@@ -87,6 +87,15 @@ impl Journal<'_> {
     /// Deletes everything.
     pub(in crate::registry) async fn erase(&self) -> Result<()> {
         self.remove(|_| false).await
+    }
+
+    /// Drops the uploads in parts that a record names. Not every store finds them by a listing of what lies below a
+    /// prefix: some list unfinished uploads by whole names only.
+    pub(in crate::registry) async fn abort(&self, contents: &Contents) -> Result<()> {
+        for segment in contents.segments.iter().filter(|segment| !segment.closed) {
+            self.registry.store.abort(&self.segment(segment.number, segment.id.clone())).await?;
+        }
+        Ok(())
     }
 
     /// The bytes of one segment, as the store's upload in parts.

@@ -2,9 +2,9 @@
 //!
 //! Starting one stores nothing: its whole state is the signed hint in its Location ([`state`]). From the first byte on
 //! the truth is its journal (`journal`), which the machines of [`crate::registry::session`] read and write; `drive`
-//! runs them, `receive` streams bodies into parts through a `buffer` under one [`budget`], `publish` makes the blob. A
-//! body whose digest is known before its first byte skips all that and goes straight to its final key (`direct`); what it
-//! has in the store before that is `unpublished`. What nobody finished is found by [`purge`].
+//! runs them, `receive` streams bodies into parts through a `buffer` of `slab`s under one [`budget`], `publish` makes
+//! the blob. A body whose digest is known before its first byte skips all that and goes straight to its final key
+//! (`direct`); what it has in the store before that is `unpublished`. What nobody finished is found by [`purge`].
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -41,6 +41,7 @@ mod journal;
 mod publish;
 pub mod purge;
 mod receive;
+pub(in crate::registry) mod slab;
 pub mod state;
 mod unpublished;
 

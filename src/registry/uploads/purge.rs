@@ -11,7 +11,7 @@ use crate::{
         session::record::Phase,
         uploads::{finished::KEPT, journal::Journal},
     },
-    store::{self, key::Key},
+    store::{self, error::Kind, key::Key},
 };
 
 /// What one purge found.
@@ -75,7 +75,7 @@ impl Registry {
             };
             *count += 1;
             if mode == Mode::Remove
-                && let Err(error) = journal.erase().await
+                && let Err(error) = remove(&journal).await
             {
                 tracing::warn!(vars.name = %repository, upload.id = %id, err.message = %error, "could not remove an upload");
                 purged.failed += 1;
@@ -134,6 +134,20 @@ impl Registry {
         let names = self.prefixes(prefix).await?;
         Ok(names.into_iter().map(|name| format!("{path}/{name}")).collect())
     }
+}
+
+/// Removes an upload, also what only its journal knows of.
+async fn remove(journal: &Journal<'_>) -> store::Result<()> {
+    match journal.latest().await {
+        Ok(Some(latest)) if !matches!(latest.record.phase, Phase::Done { .. }) => {
+            journal.abort(&latest.record.contents).await?;
+        }
+        Ok(_) => {}
+        // A record that cannot be read must not keep the rest.
+        Err(error) if error.kind == Kind::Corrupt => {}
+        Err(error) => return Err(error),
+    }
+    journal.erase().await
 }
 
 /// What becomes of an upload.

@@ -114,7 +114,7 @@ impl<'a> Receiver<'a> {
             registry,
             target,
             draft,
-            buffer: Buffer::default(),
+            buffer: Buffer::new(registry.store.limits().parts, registry.stock.clone()),
             slabs: Slabs::default(),
             in_flight: FuturesUnordered::new(),
             touched: Vec::new(),

@@ -11,10 +11,7 @@ use uuid::Uuid;
 
 use crate::store::{
     Precondition,
-    filesystem::{
-        failure::Failure,
-        tree::{self, Tree},
-    },
+    filesystem::{failure::Failure, tree::Tree},
     key::Key,
 };
 
@@ -44,7 +41,7 @@ impl Draft {
     pub(super) fn create(tree: &Tree, key: &Key) -> Result<Self, Failure> {
         let (directory, (name, temporary, file)) = tree.in_parent(key, |directory, name| {
             let temporary = temporary(name);
-            let file = tree::create(directory, &temporary)?;
+            let file = tree.create(directory, &temporary)?;
             Ok((name.to_owned(), temporary, file))
         })?;
         Ok(Self { directory, name, temporary, file })

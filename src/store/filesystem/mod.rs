@@ -13,7 +13,10 @@
 use std::{
     fmt, fs, io,
     ops::Range,
-    os::fd::OwnedFd,
+    os::{
+        fd::OwnedFd,
+        unix::fs::{DirBuilderExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -35,7 +38,7 @@ use crate::store::{
         failure::Failure,
         parts::Suspects,
         threads::Threads,
-        tree::{Tree, split},
+        tree::{Modes, Tree, split},
     },
     key::Key,
 };
@@ -86,12 +89,26 @@ impl Filesystem {
     /// # Errors
     /// When it cannot; the error names the path and has the cause as its source.
     pub fn open(root: &Path) -> Result<Self, OpenError> {
-        Self::open_after(root, || {
+        Self::open_after(root, Modes::SHARED, || {
             fs::create_dir_all(root)?;
-            // Named like any temporary file, so that one left by a crash is hidden and reported as they are.
-            let probe = root.join(draft::temporary(PROBE));
-            fs::OpenOptions::new().write(true).create_new(true).open(&probe)?;
-            fs::remove_file(&probe)
+            try_to_write(root)
+        })
+    }
+
+    /// The same for what nobody but this user may read: files and directories below the root are made so, and so is
+    /// the root. One that others can enter is refused.
+    ///
+    /// # Errors
+    /// As [`Filesystem::open`].
+    pub fn open_private(root: &Path) -> Result<Self, OpenError> {
+        Self::open_after(root, Modes::PRIVATE, || {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(root)?;
+            let mode = fs::metadata(root)?.permissions().mode() & 0o777;
+            if mode & 0o077 != 0 {
+                let text = format!("it must be for its owner alone (mode 0700), and its mode is {mode:04o}");
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+            }
+            try_to_write(root)
         })
     }
 
@@ -100,11 +117,11 @@ impl Filesystem {
     /// # Errors
     /// As [`Filesystem::open`].
     pub fn open_to_read(root: &Path) -> Result<Self, OpenError> {
-        Self::open_after(root, || Ok(()))
+        Self::open_after(root, Modes::SHARED, || Ok(()))
     }
 
-    fn open_after(root: &Path, prepare: impl FnOnce() -> io::Result<()>) -> Result<Self, OpenError> {
-        let tree = prepare().and_then(|()| Ok(Tree::open(root)?));
+    fn open_after(root: &Path, modes: Modes, prepare: impl FnOnce() -> io::Result<()>) -> Result<Self, OpenError> {
+        let tree = prepare().and_then(|()| Ok(Tree::open(root, modes)?));
         let tree = tree.map_err(|source| OpenError { path: root.to_owned(), source })?;
         Ok(Self {
             path: root.to_owned(),
@@ -218,6 +235,13 @@ impl Store for Filesystem {
         let (from, target) = (sources.to_vec(), to.clone());
         self.run(Operation::Promote, to, move |inner| promote::promote(&inner.tree, &from, &target)).await
     }
+}
+
+fn try_to_write(root: &Path) -> io::Result<()> {
+    // Named like any temporary file, so that one left by a crash is hidden and reported as they are.
+    let probe = root.join(draft::temporary(PROBE));
+    fs::OpenOptions::new().write(true).create_new(true).open(&probe)?;
+    fs::remove_file(&probe)
 }
 
 fn open_range(tree: &Tree, key: &Key, range: Option<Range<u64>>) -> Result<(OwnedFd, Meta, Range<u64>), Failure> {

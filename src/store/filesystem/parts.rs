@@ -60,7 +60,7 @@ impl Suspects {
 
 pub(super) fn begin(tree: &Tree, key: &Key) -> Result<Multipart, Failure> {
     let id = format!("{}.{PART}", Uuid::new_v4());
-    let (directory, _file) = tree.in_parent(key, |directory, name| tree::create(directory, &format!("{name}.{id}")))?;
+    let (directory, _file) = tree.in_parent(key, |directory, name| tree.create(directory, &format!("{name}.{id}")))?;
     // Once, so that a flush needs to make only the file durable.
     fsync(&directory)?;
     Ok(Multipart { key: key.clone(), id })
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn a_failed_fsync_is_not_forgotten() {
         let root = tempfile::tempdir().unwrap();
-        let tree = Tree::open(root.path()).unwrap();
+        let tree = Tree::open(root.path(), tree::Modes::SHARED).unwrap();
         let suspects = Suspects::default();
         let upload = begin(&tree, &"a/b".parse().unwrap()).unwrap();
         let slot = Slot { number: 1, offset: 0 };

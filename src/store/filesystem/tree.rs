@@ -13,11 +13,20 @@ use time::{Duration, OffsetDateTime};
 
 use crate::store::{Meta, error::Kind, filesystem::failure::Failure, key::Key};
 
-/// Of new directories; the process's umask takes its bits from it.
-const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o777);
+/// Who may read what is made; the process's umask takes its bits from it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Modes {
+    directory: Mode,
+    file: Mode,
+}
 
-/// Of new files; the process's umask takes its bits from it.
-const FILE_MODE: Mode = Mode::from_raw_mode(0o666);
+impl Modes {
+    /// As the umask says.
+    pub(super) const SHARED: Self = Self { directory: Mode::from_raw_mode(0o777), file: Mode::from_raw_mode(0o666) };
+
+    /// The owner alone.
+    pub(super) const PRIVATE: Self = Self { directory: Mode::from_raw_mode(0o700), file: Mode::from_raw_mode(0o600) };
+}
 
 /// How often a parent directory is made again after a concurrent delete pruned it.
 const PARENT_ATTEMPTS_MAX: u32 = 64;
@@ -26,12 +35,13 @@ const PARENT_ATTEMPTS_MAX: u32 = 64;
 #[derive(Debug)]
 pub(super) struct Tree {
     root: OwnedFd,
+    modes: Modes,
 }
 
 impl Tree {
-    pub(super) fn open(path: &Path) -> Result<Self, Errno> {
+    pub(super) fn open(path: &Path, modes: Modes) -> Result<Self, Errno> {
         let root = openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Self { root })
+        Ok(Self { root, modes })
     }
 
     /// An existing directory by its path from the root, `.` for the root itself.
@@ -49,6 +59,12 @@ impl Tree {
             Err(Errno::NOTDIR | Errno::NAMETOOLONG) => Err(Kind::NotFound.into()),
             other => regular(other?),
         }
+    }
+
+    /// Makes a file that was not there.
+    pub(super) fn create(&self, directory: &OwnedFd, name: &str) -> Result<OwnedFd, Failure> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(openat(directory, name, flags, self.modes.file)?)
     }
 
     /// Runs `act` with the parent directory of a key, which is made when missing, and the key's last segment.
@@ -103,7 +119,7 @@ impl Tree {
                 }
             }
             // Also when somebody else was faster: what is acknowledged below must not wait for their fsync.
-            match mkdirat(&directory, segment, DIRECTORY_MODE) {
+            match mkdirat(&directory, segment, self.modes.directory) {
                 Ok(()) | Err(Errno::EXIST) => fsync(&directory)?,
                 Err(errno) => return Err(errno.into()),
             }
@@ -142,12 +158,6 @@ pub(super) fn open(directory: &OwnedFd, name: &str, access: OFlags) -> Result<Ow
     // Non-blocking, because opening a FIFO would otherwise wait for its other end. A regular file does not care.
     let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     regular(openat(directory, name, flags, Mode::empty())?)
-}
-
-/// Makes a file that was not there.
-pub(super) fn create(directory: &OwnedFd, name: &str) -> Result<OwnedFd, Failure> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(openat(directory, name, flags, FILE_MODE)?)
 }
 
 /// Size and age of an open file, or of one that was looked at.
@@ -195,7 +205,7 @@ mod tests {
         fs::write(base.path().join("secret"), "outside").unwrap();
         symlink("../secret", root.join("link")).unwrap();
         symlink("a", root.join("inner")).unwrap();
-        let tree = Tree::open(&root).unwrap();
+        let tree = Tree::open(&root, Modes::SHARED).unwrap();
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW;
         for (path, opens) in
             [("a/b/file", true), ("a", true), ("link", false), ("inner/b/file", false), ("a/none", false)]
@@ -209,14 +219,14 @@ mod tests {
     #[test]
     fn a_parent_that_is_pruned_meanwhile_is_made_again() {
         let root = tempfile::tempdir().unwrap();
-        let tree = Tree::open(root.path()).unwrap();
+        let tree = Tree::open(root.path(), Modes::SHARED).unwrap();
         let mut opened = 0;
         let made = tree.in_parent(&"a/b/file".parse().unwrap(), |directory, name| {
             opened += 1;
             if opened < 3 {
                 tree.prune("a/b");
             }
-            create(directory, name)
+            tree.create(directory, name)
         });
         made.unwrap();
         assert_eq!(opened, 3);
@@ -228,7 +238,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir_all(root.path().join("a/b/c/d")).unwrap();
         fs::write(root.path().join("a/file"), "").unwrap();
-        Tree::open(root.path()).unwrap().prune("a/b/c/d");
+        Tree::open(root.path(), Modes::SHARED).unwrap().prune("a/b/c/d");
         assert!(root.path().join("a/file").exists());
         assert!(!root.path().join("a/b").exists());
     }

@@ -80,6 +80,11 @@ impl Answer {
         }
     }
 
+    /// Whether the keys that a request was signed with are not taken, whatever it asked for.
+    pub(super) fn refuses_keys(&self) -> bool {
+        matches!(self.code.as_str(), "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired" | "InvalidAccessKeyId")
+    }
+
     fn kind(&self) -> Kind {
         match (self.status, self.code.as_str()) {
             (_, "NoSuchUpload") => Kind::UploadGone,

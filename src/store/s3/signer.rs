@@ -88,6 +88,11 @@ impl Signer {
         Some(skew)
     }
 
+    /// After the store refused the keys at hand: whether it is worth signing once more.
+    pub(super) fn renew(&self) -> bool {
+        self.provider.renew()
+    }
+
     pub(super) async fn credential(&self) -> Result<Option<Arc<AwsCredential>>, Trouble> {
         self.provider.get().await.map_err(Trouble::Credentials)
     }

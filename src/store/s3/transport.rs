@@ -75,16 +75,16 @@ impl Transport {
             request.headers_mut().extend(headers);
         }
         // Time in which bytes move is not waiting.
-        let (mut waited, mut attempts, mut followed) = (Duration::ZERO, 0, false);
+        let (mut waited, mut attempts, mut corrected) = (Duration::ZERO, 0, Corrected::default());
         let ambiguity = request.extensions().get::<Ambiguity>().cloned();
         loop {
             attempts += 1;
-            let failure = match self.attempt(again(&request), &mut followed).await {
+            let failure = match self.attempt(again(&request), &mut corrected).await {
                 Ok(Some(response)) => {
                     self.budget.earn();
                     return Ok(response);
                 }
-                // Signed once more by the store's clock.
+                // Signed once more, by the store's clock or with other keys.
                 Ok(None) => continue,
                 Err(trouble) => Failure { method: request.method().clone(), trouble },
             };
@@ -110,11 +110,11 @@ impl Transport {
         }
     }
 
-    /// `None` where our clock was off and has been set.
+    /// `None` where our clock was off and has been set, or where there may be other keys.
     async fn attempt(
         &self,
         mut request: Request<HttpRequestBody>,
-        followed: &mut bool,
+        corrected: &mut Corrected,
     ) -> Result<Option<HttpResponse>, Trouble> {
         self.signer.sign(&mut request).await?;
         let whole = answers_in_xml(&request);
@@ -135,15 +135,27 @@ impl Transport {
             // Said after the head was sent: an error of the store's own (API reference, `CompleteMultipartUpload`).
             answer.status = 500;
         }
-        if answer.code == "RequestTimeTooSkewed" && !*followed {
-            *followed = true;
+        if answer.code == "RequestTimeTooSkewed" && !corrected.clock {
+            corrected.clock = true;
             if let Some(skew) = self.signer.follow(head.headers.get(header::DATE)) {
                 warn!("the store's clock is {skew} s ahead of ours; requests are signed by its time from now on");
                 return Ok(None);
             }
         }
+        if answer.refuses_keys() && !corrected.keys && self.signer.renew() {
+            corrected.keys = true;
+            warn!(err.code = answer.code, "the store does not take our keys; others are asked for");
+            return Ok(None);
+        }
         Err(Trouble::Answer(answer))
     }
+}
+
+/// What was put right on the way of one request, each at most once.
+#[derive(Debug, Default)]
+struct Corrected {
+    clock: bool,
+    keys: bool,
 }
 
 /// Gives `object_store` this transport: what it writes down goes the same way, and it neither signs nor repeats anything

@@ -1,5 +1,6 @@
 //! The registry over an object store: `SeaweedFS` in a bucket of each test, in both ways of delivery.
 
+mod abandoned;
 mod clients;
 mod conformance;
 mod counted;

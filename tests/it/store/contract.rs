@@ -66,7 +66,7 @@ fn seaweed() -> Option<Backend> {
     const PART_MIN: u64 = 5 << 20;
     let seaweed = seaweed::shared()?;
     let bucket = seaweed.bucket();
-    let store = s3_store(seaweed.address, &bucket.name, PART_MIN);
+    let store = s3_store(seaweed.address, &bucket.name, PART_MIN, keys());
     Some(Backend { name: "s3", store, part: PART_MIN, place: Place::Bucket { _bucket: bucket } })
 }
 
@@ -74,7 +74,7 @@ fn seaweed() -> Option<Backend> {
 fn sink() -> Backend {
     const PART_MIN: u64 = 5 << 20;
     let sink = Sink::start();
-    let store = s3_store(sink.address, "bucket", PART_MIN);
+    let store = s3_store(sink.address, "bucket", PART_MIN, keys());
     Backend { name: "s3, by whole keys", store, part: PART_MIN, place: Place::Sink { _sink: sink } }
 }
 
@@ -92,19 +92,24 @@ pub(super) async fn read(store: &dyn Store, at: &str, range: Option<Range<u64>>)
     Ok(String::from_utf8(chunks.concat()).unwrap())
 }
 
+/// Keys that are written down.
+fn keys() -> Credentials {
+    Credentials::Static {
+        key_id: ACCESS_KEY.to_owned(),
+        secret: Secret::new(SECRET_KEY.to_owned()),
+        session_token: None,
+    }
+}
+
 /// A store over a bucket at this endpoint.
-fn s3_store(endpoint: SocketAddr, bucket: &str, part: u64) -> Arc<dyn Store> {
+pub(super) fn s3_store(endpoint: SocketAddr, bucket: &str, part: u64, credentials: Credentials) -> Arc<dyn Store> {
     let settings = Settings {
         endpoint: format!("http://{endpoint}").parse().unwrap(),
         region: REGION.to_owned(),
         bucket: bucket.to_owned(),
         addressing: Addressing::Path,
         root: "below/here".to_owned(),
-        credentials: Credentials::Static {
-            key_id: ACCESS_KEY.to_owned(),
-            secret: Secret::new(SECRET_KEY.to_owned()),
-            session_token: None,
-        },
+        credentials,
         writing: Writing::default(),
         transfer: Transfer { part_size: part },
         copying: Copying { threshold: part, part_size: part, concurrency: 4 },

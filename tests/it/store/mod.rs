@@ -5,3 +5,4 @@
 mod contract;
 mod decorators;
 mod filesystem;
+mod keys;

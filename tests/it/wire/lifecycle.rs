@@ -14,6 +14,7 @@ use pierhead::{
         Deadlines, Endpoint, Handler, Limits, Server, Settings,
         address::Address,
         exchange::{Exchange, Observer},
+        proxies::Proxies,
     },
 };
 use tokio::{
@@ -27,10 +28,12 @@ use crate::wire::rig::{PATIENCE, Plan, Rig, everything, status, until};
 
 fn settings(address: Address) -> Settings {
     Settings {
-        listeners: vec![Endpoint { address, tls: None }],
+        listeners: vec![Endpoint::new(address, None)],
         limits: Limits::default(),
         deadlines: Deadlines::default(),
+        proxies: Proxies::default(),
         drain: None,
+        challenges: None,
     }
 }
 

@@ -19,7 +19,9 @@ use pierhead::{
     server::{
         Deadlines, Endpoint, Handler, Limits, Server, Settings,
         address::Address,
+        challenges::Challenges,
         exchange::{Ending, Exchange, Observer},
+        proxies::Proxies,
     },
     tls::{self, certificates::Certificates, development, pem},
 };
@@ -172,11 +174,18 @@ pub(super) struct Plan {
     pub(super) deadlines: Deadlines,
     pub(super) limits: Limits,
     pub(super) drain: Option<Duration>,
+    pub(super) challenges: Option<Arc<dyn Challenges>>,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { tls: None, deadlines: Deadlines::default(), limits: Limits::default(), drain: Some(PATIENCE) }
+        Self {
+            tls: None,
+            deadlines: Deadlines::default(),
+            limits: Limits::default(),
+            drain: Some(PATIENCE),
+            challenges: None,
+        }
     }
 }
 
@@ -210,10 +219,12 @@ impl Rig {
         let certificates = Arc::new(Certificates::new(vec![pair]));
         let tls = plan.tls.map(|settings| tls::server_config(&settings, Arc::clone(&certificates)).unwrap());
         let server = Server::bind(Settings {
-            listeners: vec![Endpoint { address: Address::tcp("127.0.0.1:0").unwrap(), tls }],
+            listeners: vec![Endpoint::new(Address::tcp("127.0.0.1:0").unwrap(), tls)],
             limits: plan.limits,
             deadlines: plan.deadlines,
+            proxies: Proxies::default(),
             drain: plan.drain,
+            challenges: plan.challenges,
         })
         .unwrap();
         let address = server.local_addresses()[0].to_string().parse().unwrap();

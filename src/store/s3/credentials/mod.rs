@@ -36,12 +36,26 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const GOOD_FOR: Duration = Duration::from_mins(4);
 const PAUSE: Duration = Duration::from_secs(10);
 
+/// Least time between two renewals: of many requests that are refused at once, one asks for other keys.
+const RENEWAL: Duration = Duration::from_secs(10);
+
 /// Gives credentials that are good now.
 #[derive(Debug)]
 pub(super) struct Provider {
+    source: Source,
     /// `None` where requests are not signed.
-    inner: Option<AwsCredentialProvider>,
+    inner: Mutex<Option<AwsCredentialProvider>>,
     held: Mutex<Held>,
+    renewed: Mutex<Option<Instant>>,
+}
+
+/// What providers are made of.
+#[derive(Debug)]
+struct Source {
+    credentials: Credentials,
+    region: String,
+    wire: Wire,
+    clock: Arc<dyn Clock>,
 }
 
 /// What was given last, for as long as those who give do not answer.
@@ -60,7 +74,14 @@ impl Provider {
         wire: &Wire,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, object_store::Error> {
-        Ok(Self { inner: provider(credentials, region, wire, clock)?, held: Mutex::default() })
+        let source = Source {
+            credentials: credentials.clone(),
+            region: region.to_owned(),
+            wire: wire.clone(),
+            clock: Arc::clone(clock),
+        };
+        let inner = Mutex::new(source.provider()?);
+        Ok(Self { source, inner, held: Mutex::default(), renewed: Mutex::default() })
     }
 
     /// `None` where requests are not signed.
@@ -68,7 +89,7 @@ impl Provider {
     /// # Errors
     /// Why there are none, without any of their text.
     pub(super) async fn get(&self) -> Result<Option<Arc<AwsCredential>>, String> {
-        let Some(inner) = &self.inner else { return Ok(None) };
+        let Some(inner) = unpoisoned(&self.inner).clone() else { return Ok(None) };
         if let Some(held) = self.held().while_paused() {
             return Ok(Some(held));
         }
@@ -86,9 +107,36 @@ impl Provider {
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Forgets the keys at hand, which the store does not take any more although they should be good still. Whether
+    /// others may be had: keys that are written down never change.
+    pub(super) fn renew(&self) -> bool {
+        if matches!(self.source.credentials, Credentials::Anonymous | Credentials::Static { .. }) {
+            return false;
+        }
+        let mut renewed = unpoisoned(&self.renewed);
+        if renewed.is_some_and(|last| last.elapsed() < RENEWAL) {
+            return true;
+        }
+        let Ok(fresh) = self.source.provider() else { return false };
+        *renewed = Some(Instant::now());
+        *unpoisoned(&self.inner) = fresh;
+        *self.held() = Held::default();
+        true
     }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        unpoisoned(&self.held)
+    }
+}
+
+impl Source {
+    fn provider(&self) -> Result<Option<AwsCredentialProvider>, object_store::Error> {
+        provider(&self.credentials, &self.region, &self.wire, &self.clock)
+    }
+}
+
+fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Held {

@@ -2,8 +2,9 @@
 //!
 //! [`seaweed`] is the real one: it checks signatures, preconditions and sizes. [`client`] looks into it past the server
 //! under test. [`proxy`] stands in front of any endpoint, counts what passes and breaks what it is told to break.
-//! [`sink`] takes more bytes than a disk wants to: it checks them and forgets them. Everything listens on loopback.
+//! [`sink`] takes more bytes than a disk wants to: it checks them and forgets them. [`agent`] hands out keys. Everything listens on loopback.
 
+pub(crate) mod agent;
 pub(crate) mod client;
 pub(crate) mod operation;
 pub(crate) mod proxy;

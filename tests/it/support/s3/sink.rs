@@ -89,6 +89,17 @@ struct Shelf {
     complaints: Vec<String>,
     /// Bytes of parts and objects that came in.
     taken: u64,
+    listing: UploadListing,
+}
+
+/// Which unfinished uploads a listing below a prefix shows.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum UploadListing {
+    /// All whose keys begin with it, as S3 says.
+    #[default]
+    Prefix,
+    /// Those whose key it is, as `MinIO` does.
+    WholeKey,
 }
 
 /// A running sink.
@@ -105,7 +116,11 @@ type Outcome = Result<Response<Body>, Refusal>;
 
 impl Sink {
     pub(crate) fn start() -> Self {
-        let shelf = Arc::new(Mutex::new(Shelf::default()));
+        Self::start_listing(UploadListing::Prefix)
+    }
+
+    pub(crate) fn start_listing(listing: UploadListing) -> Self {
+        let shelf = Arc::new(Mutex::new(Shelf { listing, ..Shelf::default() }));
         let serving = Arc::clone(&shelf);
         let address = serve(move |_, request| {
             let shelf = Arc::clone(&serving);
@@ -203,7 +218,7 @@ impl Shelf {
             }
             Operation::DeleteObjects => Ok(self.delete(&taken)),
             Operation::ListObjectsV2 => Ok(listing::objects(target, &self.objects)),
-            Operation::ListMultipartUploads => Ok(listing::uploads(target, &self.uploads)),
+            Operation::ListMultipartUploads => Ok(listing::uploads(target, self.listing, &self.uploads)),
             Operation::Bucket => Ok(status(StatusCode::OK)),
             Operation::ListParts | Operation::ListObjects | Operation::Unknown => {
                 Err(refuse(StatusCode::NOT_IMPLEMENTED, "NotImplemented", "not by this sink"))

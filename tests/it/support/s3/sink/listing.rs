@@ -14,7 +14,7 @@ use crate::support::s3::{
     client::PLAIN_PATH,
     operation::Target,
     serve::Body,
-    sink::{Object, Upload, xml},
+    sink::{Object, Upload, UploadListing, xml},
 };
 
 const PAGE_MAX: usize = 1000;
@@ -80,9 +80,13 @@ pub(super) fn objects(target: &Target, objects: &BTreeMap<String, Object>) -> Re
 }
 
 /// All uploads in parts below a prefix, in one page.
-pub(super) fn uploads(target: &Target, uploads: &HashMap<String, Upload>) -> Response<Body> {
+pub(super) fn uploads(target: &Target, kind: UploadListing, uploads: &HashMap<String, Upload>) -> Response<Body> {
     let prefix = target.query("prefix").unwrap_or_default();
-    let mut found: Vec<_> = uploads.iter().filter(|(_, upload)| upload.key.starts_with(prefix)).collect();
+    let is_listed = |key: &str| match kind {
+        UploadListing::Prefix => key.starts_with(prefix),
+        UploadListing::WholeKey => key == prefix,
+    };
+    let mut found: Vec<_> = uploads.iter().filter(|(_, upload)| is_listed(&upload.key)).collect();
     found.sort_by(|(id, one), (other, next)| (&one.key, id).cmp(&(&next.key, other)));
     let entries = found.iter().fold(String::new(), |mut entries, (id, upload)| {
         let (key, started) = (&upload.key, upload.started.format(&Rfc3339).unwrap());

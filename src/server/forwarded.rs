@@ -1,0 +1,142 @@
+//! Reading what proxies write into headers: lists, addresses, and the elements of `Forwarded` (RFC 7239).
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use http::{HeaderMap, HeaderName};
+
+use crate::api::Scheme;
+
+/// Items of a list that may be spread over several headers, the last one first. A header that is no text is one item
+/// that nobody can read.
+pub(super) fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let lines: Vec<&str> = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default()).collect();
+    lines.into_iter().rev().flat_map(|line| backwards(line).map(str::trim))
+}
+
+/// The parts between commas that are not within quotes, the last one first.
+fn backwards(line: &str) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    let mut escaped = false;
+    let mut cuts = Vec::new();
+    for (at, byte) in line.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b',' if !quoted => cuts.push(at),
+            _ => {}
+        }
+    }
+    let mut end = line.len();
+    let starts = cuts.into_iter().rev().map(Some).chain([None]);
+    starts.map(move |cut| {
+        let start = cut.map_or(0, |cut| cut + 1);
+        let part = &line[start..end];
+        end = cut.unwrap_or(0);
+        part
+    })
+}
+
+/// An IP address with or without a port, IPv6 with or without brackets. Port 0 stands for none.
+pub(super) fn address(text: &str) -> Option<SocketAddr> {
+    let unbracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(IpAddr::from);
+    let bare = text.parse::<IpAddr>().ok().or_else(unbracketed).map(|ip| SocketAddr::new(ip, 0));
+    let address = bare.or_else(|| text.parse().ok())?;
+    // The same client must not have two names.
+    Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
+}
+
+pub(super) fn scheme(text: impl AsRef<str>) -> Option<Scheme> {
+    let known = [("http", Scheme::Http), ("https", Scheme::Https)];
+    known.into_iter().find(|(name, _)| text.as_ref().eq_ignore_ascii_case(name)).map(|(_, scheme)| scheme)
+}
+
+/// What one proxy says in `Forwarded`.
+#[derive(Debug, Default)]
+pub(super) struct Element {
+    pub(super) client: Option<String>,
+    pub(super) proto: Option<String>,
+    pub(super) host: Option<String>,
+}
+
+impl Element {
+    /// `for=…;proto=…;host=…`, in any order; `None` if it is written wrongly.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let mut element = Self::default();
+        let mut rest = text.trim();
+        while !rest.is_empty() {
+            let (name, behind) = rest.split_once('=')?;
+            let (value, behind) = value(behind.trim_start())?;
+            let place = match name.trim().to_ascii_lowercase().as_str() {
+                "for" => &mut element.client,
+                "proto" => &mut element.proto,
+                "host" => &mut element.host,
+                _ => &mut None,
+            };
+            if place.replace(value).is_some() {
+                return None;
+            }
+            rest = behind.trim_start();
+            if !rest.is_empty() {
+                rest = rest.strip_prefix(';')?.trim_start();
+            }
+        }
+        Some(element)
+    }
+}
+
+/// A token or a quoted text, and what stands behind it.
+fn value(text: &str) -> Option<(String, &str)> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let end = text.find(';').unwrap_or(text.len());
+        return Some((text[..end].trim_end().to_owned(), &text[end..]));
+    };
+    let mut value = String::new();
+    let mut letters = quoted.char_indices();
+    while let Some((at, letter)) = letters.next() {
+        match letter {
+            '"' => return Some((value, &quoted[at + 1..])),
+            '\\' => value.push(letters.next()?.1),
+            letter => value.push(letter),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_read_backwards() {
+        let check = |line: &str, expected: &[&str]| {
+            let found: Vec<_> = backwards(line).map(str::trim).collect();
+            assert_eq!(found, expected, "{line}");
+        };
+        check("", &[""]);
+        check("a", &["a"]);
+        check("a, b ,c", &["c", "b", "a"]);
+        check("a,,b,", &["", "b", "", "a"]);
+        check(r#"for="a,b", c"#, &["c", r#"for="a,b""#]);
+        check(r#""a\",b",c"#, &["c", r#""a\",b""#]);
+        check(r#"a,"b,c"#, &[r#""b,c"#, "a"]);
+    }
+
+    #[test]
+    fn addresses() {
+        let check = |text: &str, expected: Option<&str>| {
+            assert_eq!(address(text), expected.map(|text| text.parse().unwrap()), "{text}");
+        };
+        check("192.0.2.1", Some("192.0.2.1:0"));
+        check("192.0.2.1:80", Some("192.0.2.1:80"));
+        check("2001:db8::1", Some("[2001:db8::1]:0"));
+        check("[2001:db8::1]", Some("[2001:db8::1]:0"));
+        check("[2001:db8::1]:80", Some("[2001:db8::1]:80"));
+        check("[::ffff:192.0.2.1]:80", Some("192.0.2.1:80"));
+        for text in
+            ["", "unknown", "_x", "192.0.2.1:", "192.0.2", "[192.0.2.1]", "host:1", "192.0.2.1 ", "1.2.3.4:99999"]
+        {
+            check(text, None);
+        }
+    }
+}
