@@ -89,7 +89,7 @@ fn text(path: &Path) -> Result<String> {
         Ok(text) => Ok(text),
         Err(error) => {
             let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-            let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+            let line = good.split(|byte| *byte == b'\n').count();
             bail!("{}:{line}: not UTF-8", path.display())
         }
     }

@@ -201,10 +201,10 @@ fn entries(bundle: &[u8]) -> Result<Vec<Entry>, InvalidPair> {
 fn certificate(number: usize, der: &[u8]) -> Result<Entry, InvalidPair> {
     let (_, parsed) =
         X509Certificate::from_der(der).map_err(|error| InvalidPair::Damaged { number, reason: error.to_string() })?;
-    let fingerprint = Sha256::digest(der).iter().map(|byte| format!("{byte:02x}")).collect();
+    let bytes: Vec<_> = Sha256::digest(der).iter().map(|byte| format!("{byte:02x}")).collect();
     let certificate = Certificate {
         subject: parsed.subject().to_string(),
-        fingerprint,
+        fingerprint: bytes.concat(),
         expires: parsed.validity().not_after.to_datetime(),
     };
     Ok(Entry { names: public_names(number, parsed.public_key().raw)?, certificate: Some(certificate) })

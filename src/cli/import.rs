@@ -53,12 +53,11 @@ impl Arguments {
         };
         let format = server.map_or(Format::GitlabRb, |server| Format::NginxConf { server });
         let outcome = import::read(format, &files.path)?;
-        match &files.output {
-            Some(path) => import::write(&outcome.configuration, path)?,
-            None => {
-                let text = outcome.configuration.expose().as_bytes();
-                io::stdout().write_all(text).context("cannot print the configuration")?;
-            }
+        if let Some(path) = &files.output {
+            import::write(&outcome.configuration, path)?;
+        } else {
+            let text = outcome.configuration.expose().as_bytes();
+            io::stdout().write_all(text).context("cannot print the configuration")?;
         }
         outcome.notes.iter().for_each(|note| complain(note));
         Ok(if outcome.whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -56,17 +56,15 @@ impl Arguments {
             }
             Action::Verify { certificate, key } => {
                 let comparison = keys::compare(&certificate, &key)?;
-                let mut text = format!("key: {}\n", comparison.key);
-                for (at, entry) in comparison.entries.iter().enumerate() {
-                    text.push_str(&format!("{}. {entry}\n", at + 1));
-                }
+                let numbered = |(at, entry)| format!("{}. {entry}\n", at + 1);
+                let entries: String = comparison.entries.iter().enumerate().map(numbered).collect::<Vec<_>>().concat();
                 let matching: Vec<_> = comparison.matching().map(|number| number.to_string()).collect();
-                if matching.is_empty() {
-                    print(&format!("{text}they do not match\n"))?;
-                    return Ok(ExitCode::FAILURE);
-                }
-                print(&format!("{text}they match ({})\n", matching.join(", ")))?;
-                Ok(ExitCode::SUCCESS)
+                let (verdict, code) = match matching.as_slice() {
+                    [] => ("they do not match".to_owned(), ExitCode::FAILURE),
+                    numbers => (format!("they match ({})", numbers.join(", ")), ExitCode::SUCCESS),
+                };
+                print(&format!("key: {}\n{entries}{verdict}\n", comparison.key))?;
+                Ok(code)
             }
         }
     }

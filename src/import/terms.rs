@@ -11,6 +11,8 @@ pub(in crate::import) enum Outcome {
     Idle(String),
     /// It is needed and cannot be had.
     Refused(String),
+    /// Nobody knows it.
+    Unknown,
 }
 
 /// The directives that [`term`] knows.
@@ -176,13 +178,21 @@ fn version_min(protocols: &str) -> Option<&'static str> {
     }
 }
 
-/// `http.tls.clientauth` for a value of `ssl_verify_client`; `Some(None)` where no client is asked.
-pub(in crate::import) fn client_auth(verify: &str) -> Option<Option<&'static str>> {
+/// Whether clients are asked for certificates.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::import) enum Clients {
+    Unasked,
+    /// With this word for `http.tls.clientauth`.
+    Asked(&'static str),
+}
+
+/// What a value of `ssl_verify_client` means.
+pub(in crate::import) fn clients(verify: &str) -> Option<Clients> {
     match verify {
-        "off" => Some(None),
-        "on" => Some(Some("require-and-verify-client-cert")),
-        "optional" => Some(Some("verify-client-cert-if-given")),
-        "optional_no_ca" => Some(Some("request-client-cert")),
+        "off" => Some(Clients::Unasked),
+        "on" => Some(Clients::Asked("require-and-verify-client-cert")),
+        "optional" => Some(Clients::Asked("verify-client-cert-if-given")),
+        "optional_no_ca" => Some(Clients::Asked("request-client-cert")),
         _ => None,
     }
 }

@@ -15,7 +15,8 @@ const ROOT: &str = "/var/opt/gitlab/nginx/www";
 const STATE: &str = "/var/lib/pierhead/acme";
 
 /// What only acts beside `letsencrypt['enable']`.
-const ACME_ONLY: &[&str] = &["contact_emails", "key_type", "key_size", "ec_curve", "acme_production_endpoint", "wwwroot"];
+const ACME_ONLY: &[&str] =
+    &["contact_emails", "key_type", "key_size", "ec_curve", "acme_production_endpoint", "wwwroot"];
 
 pub(super) fn translate(t: &mut Translation<'_>, url: &ExternalUrl) {
     let enable = t.flag(&["letsencrypt", "enable"]);

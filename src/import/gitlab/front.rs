@@ -8,7 +8,7 @@ use crate::import::{
         Found, Translation, certificates,
         url::{ExternalUrl, Security},
     },
-    terms::{self, Outcome},
+    terms::{self, Clients, Outcome},
 };
 
 /// Where GitLab's package has the registry listen behind NGINX, and where GitLab calls it.
@@ -86,12 +86,12 @@ fn off(t: &mut Translation<'_>) -> Option<Found<bool>> {
 /// manages certificates.
 fn external(t: &mut Translation<'_>) -> Option<Found<ExternalUrl>> {
     let wanted = "a URL with http or https and a host, without a path";
-    let read = |found: Found<String>, t: &mut Translation<'_>| match ExternalUrl::read(&found.value) {
-        Some(url) => Some(found.map(|_| url)),
-        None => {
+    let read = |found: Found<String>, t: &mut Translation<'_>| {
+        let url = ExternalUrl::read(&found.value);
+        if url.is_none() {
             t.note(&found, Fate::NotRead, format!("it must be {wanted}"));
-            None
         }
+        url.map(|url| found.map(|_| url))
     };
     if let Some(own) = t.text(&["registry_external_url"]) {
         return read(own, t);
@@ -197,7 +197,7 @@ fn encrypted(t: &mut Translation<'_>, url: &ExternalUrl) {
     for name in terms::TERMS {
         let Some(found) = t.words(&path(t, name)) else { continue };
         match terms::term(name, &found.value, &mut t.document, &found.source) {
-            Outcome::Taken => {}
+            Outcome::Taken | Outcome::Unknown => {}
             Outcome::Partly(reason) => t.note(&found, Fate::Remark, reason),
             Outcome::Idle(reason) => t.note(&found, Fate::NoEffect, reason),
             Outcome::Refused(reason) => t.note(&found, Fate::NotRead, reason),
@@ -229,12 +229,12 @@ fn client_certificates(t: &mut Translation<'_>) {
         t.note(&roots, Fate::NoEffect, "ssl_verify_client is not set, so no client is asked");
         return;
     };
-    match terms::client_auth(&verify.value) {
-        Some(Some(word)) => {
+    match terms::clients(&verify.value) {
+        Some(Clients::Asked(word)) => {
             t.document.set_from(&["http", "tls", "clientcas"], vec![roots.value], roots.source);
             t.document.set_from(&["http", "tls", "clientauth"], word, verify.source);
         }
-        Some(None) => t.note(&roots, Fate::NoEffect, "ssl_verify_client is off, so no client is asked"),
+        Some(Clients::Unasked) => t.note(&roots, Fate::NoEffect, "ssl_verify_client is off, so no client is asked"),
         None => t.note(&verify, Fate::NotRead, "it must be on, off, optional or optional_no_ca"),
     }
 }

@@ -35,7 +35,8 @@ fn section(node: &Node, path: &[&str], table: &[(&str, Known)], notes: &mut Vec<
         opaque(node, path, notes);
         return;
     };
-    for (key, node) in entries {
+    // nil is how a setting is taken back.
+    for (key, node) in entries.iter().filter(|(_, node)| node.value != Value::Nil) {
         let path = [path, &[key]].concat();
         match known::fate(table, key) {
             Some(Known::Read) if path == ["registry", "nginx"] => section(node, &path, known::NGINX, notes),

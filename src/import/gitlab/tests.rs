@@ -58,8 +58,13 @@ fn the_same_name_with_another_port() {
     let edge = &value(&imported)["edge"];
     assert_eq!(edge["external_url"], "https://gitlab.example.com:5050");
     assert_eq!(edge["listen"][0], yaml("{address: '0.0.0.0:5050', tls: true}"));
-    assert_eq!(edge["acme"], yaml("{enabled: true, names: [gitlab.example.com], state: /var/lib/pierhead/acme, challenge: http-01, \
-                                  webroot: /var/opt/gitlab/nginx/www}"));
+    assert_eq!(
+        edge["acme"],
+        yaml(
+            "{enabled: true, names: [gitlab.example.com], state: /var/lib/pierhead/acme, challenge: http-01, \
+                                  webroot: /var/opt/gitlab/nginx/www}"
+        )
+    );
     assert!(edge["tls"].is_null());
     assert!(imported.is_whole());
 }

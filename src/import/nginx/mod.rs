@@ -1,10 +1,12 @@
 //! `import nginx.conf`: one server of an NGINX configuration that stands before a registry.
 //!
-//! `parser` reads the file, `select` finds the server that passes requests on and the one that redirects to it,
-//! `translate` and `headers` say what each directive comes to, and `known` lists those that come to nothing. The
-//! result fronts the same registry (`edge.upstream`): the first step of moving.
+//! `parser` reads the file, and `select` finds the server that passes requests on and the one that redirects to it.
+//! `translate` says what each directive comes to; those that are read together are in `address` and `identity`, those
+//! that come to nothing in `known`. The result fronts the same registry (`edge.upstream`): the first step of moving.
 
+mod address;
 mod headers;
+mod identity;
 mod known;
 mod listen;
 mod parser;

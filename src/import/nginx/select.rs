@@ -64,7 +64,7 @@ fn choose<'a>(servers: &[&'a Directive], wanted: Option<&str>) -> Result<&'a Dir
         return Err(Error::SeveralServers(known()));
     }
     let tls = fitting.iter().find(|server| speaks_tls(server));
-    tls.or(fitting.first()).copied().ok_or(Error::NoServer)
+    tls.or_else(|| fitting.first()).copied().ok_or(Error::NoServer)
 }
 
 fn names(server: &Directive) -> Vec<&str> {
@@ -99,7 +99,7 @@ pub(super) fn redirects(block: &Directive) -> bool {
 fn passing(server: &Directive) -> Option<&Directive> {
     let all: Vec<_> = server.inner().iter().filter(|one| one.name == "location" && passes(one)).collect();
     let of = |path: &str| all.iter().find(|location| location.arguments.iter().any(|word| word == path));
-    of("/v2/").or_else(|| of("/v2")).or_else(|| of("/")).or(all.first()).copied()
+    of("/v2/").or_else(|| of("/v2")).or_else(|| of("/")).or_else(|| all.first()).copied()
 }
 
 /// A directive that stands in an inner level goes before all of its name around it.

@@ -4,7 +4,7 @@ use crate::import::{Fate, Note, nginx::parser::Directive};
 
 /// Where requests go.
 #[derive(Debug, Default)]
-pub(super) struct Servers {
+pub(super) struct Upstream {
     /// `http://host:port`, `https://host:port` or `unix:/path`.
     pub(super) servers: Vec<String>,
     pub(super) balance: Option<&'static str>,
@@ -13,17 +13,16 @@ pub(super) struct Servers {
 
 /// # Errors
 /// Why the address leads nowhere that is known.
-pub(super) fn read(address: &str, upstreams: &[&Directive]) -> Result<Servers, String> {
+pub(super) fn read(address: &str, upstreams: &[&Directive]) -> Result<Upstream, String> {
     if address.contains('$') {
         return Err("variables have no value here".to_owned());
     }
-    let (scheme, rest) = match address.split_once("://") {
-        Some((scheme @ ("http" | "https"), rest)) => (scheme, rest),
-        _ => return Err("it must be an address with http or https".to_owned()),
+    let Some((scheme @ ("http" | "https"), rest)) = address.split_once("://") else {
+        return Err("it must be an address with http or https".to_owned());
     };
     if let Some(path) = rest.strip_prefix("unix:") {
         let socket = path.split(':').next().unwrap_or(path);
-        return socket_of(scheme, socket).map(|server| Servers { servers: vec![server], ..Servers::default() });
+        return socket_of(scheme, socket).map(|server| Upstream { servers: vec![server], ..Upstream::default() });
     }
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     // NGINX puts that path in the place of the location's.
@@ -32,7 +31,7 @@ pub(super) fn read(address: &str, upstreams: &[&Directive]) -> Result<Servers, S
     }
     match upstreams.iter().find(|upstream| upstream.first() == authority) {
         Some(upstream) => of_block(scheme, upstream),
-        None => Ok(Servers { servers: vec![format!("{scheme}://{authority}")], ..Servers::default() }),
+        None => Ok(Upstream { servers: vec![format!("{scheme}://{authority}")], ..Upstream::default() }),
     }
 }
 
@@ -40,8 +39,8 @@ fn socket_of(scheme: &str, path: &str) -> Result<String, String> {
     if scheme == "https" { Err("on a socket only http is spoken".to_owned()) } else { Ok(format!("unix:{path}")) }
 }
 
-fn of_block(scheme: &str, upstream: &Directive) -> Result<Servers, String> {
-    let mut read = Servers::default();
+fn of_block(scheme: &str, upstream: &Directive) -> Result<Upstream, String> {
+    let mut read = Upstream::default();
     for one in upstream.inner() {
         match one.name.as_str() {
             "server" => {
@@ -64,7 +63,7 @@ fn of_block(scheme: &str, upstream: &Directive) -> Result<Servers, String> {
 }
 
 /// Adds one server; what is to be said of its parameters.
-fn server(scheme: &str, directive: &Directive, read: &mut Servers) -> Result<Option<String>, String> {
+fn server(scheme: &str, directive: &Directive, read: &mut Upstream) -> Result<Option<String>, String> {
     let address = directive.first();
     let parameters = directive.arguments.get(1..).unwrap_or_default();
     if parameters.iter().any(|word| word == "down" || word == "backup") {

@@ -38,7 +38,7 @@ impl<'a> Reader<'a> {
     }
 
     fn place(&self) -> Place {
-        let lexeme = self.lexemes.get(self.at).or(self.lexemes.last());
+        let lexeme = self.lexemes.get(self.at).or_else(|| self.lexemes.last());
         lexeme.map_or(Place { line: 1, column: 1 }, |lexeme| lexeme.place)
     }
 

@@ -56,7 +56,7 @@ pub(super) fn double(raw: &str, place: Place) -> Result<Token, SyntaxError> {
                 return Ok(Token::Code("a text with code in it"));
             }
             '\\' => match escape(&mut letters) {
-                Some(meant) => text.extend(meant),
+                Some(meant) => text.push_str(&meant),
                 None => return Err(SyntaxError::at(place, "an escape in the text that begins here is damaged")),
             },
             _ => text.push(letter),
@@ -68,7 +68,7 @@ pub(super) fn double(raw: &str, place: Place) -> Result<Token, SyntaxError> {
 type Letters<'a> = std::iter::Peekable<std::str::Chars<'a>>;
 
 /// What an escape behind its backslash means; `None` where it means nothing. An escaped end of line means no letter.
-fn escape(letters: &mut Letters<'_>) -> Option<Option<char>> {
+fn escape(letters: &mut Letters<'_>) -> Option<String> {
     let meant = match letters.next()? {
         'n' => '\n',
         't' => '\t',
@@ -79,13 +79,13 @@ fn escape(letters: &mut Letters<'_>) -> Option<Option<char>> {
         'b' => '\u{8}',
         'f' => '\u{c}',
         'v' => '\u{b}',
-        '\n' => return Some(None),
-        'x' => return ascii(digits(letters, 16, 2)?).map(Some),
-        'u' if letters.peek() == Some(&'{') => {
-            letters.next();
+        '\n' => return Some(String::new()),
+        'x' => ascii(digits(letters, 16, 2)?)?,
+        'u' if letters.next_if_eq(&'{').is_some() => {
             let code = digits(letters, 16, 6)?;
             // Several in one pair of braces are not read.
-            return if letters.next() == Some('}') { char::from_u32(code).map(Some) } else { None };
+            letters.next_if_eq(&'}')?;
+            char::from_u32(code)?
         }
         'u' => char::from_u32(digits(letters, 16, 4)?)?,
         first @ '0'..='7' => {
@@ -94,11 +94,11 @@ fn escape(letters: &mut Letters<'_>) -> Option<Option<char>> {
                 let Some(next) = letters.next_if(|letter| letter.is_digit(8)) else { break };
                 code = code * 8 + next.to_digit(8)?;
             }
-            return ascii(code).map(Some);
+            ascii(code)?
         }
         other => other,
     };
-    Some(Some(meant))
+    Some(meant.to_string())
 }
 
 /// A byte above 127 is half a character.
@@ -166,7 +166,7 @@ pub(super) fn percent(cursor: &mut Cursor<'_>, place: Place) -> Result<Option<To
         }
         _ => 'Q',
     };
-    let Some(open) = ahead.bump().filter(|open| open.is_ascii_punctuation()) else { return Ok(None) };
+    let Some(open) = ahead.bump().filter(char::is_ascii_punctuation) else { return Ok(None) };
     let close = match open {
         '(' => ')',
         '[' => ']',

@@ -169,7 +169,8 @@ fn what_stands_in_a_block_is_not_known_to_happen() {
 fn damage_is_named_with_its_place() {
     let deep = format!("a['b'] = {}", "[".repeat(100));
     let closed = format!("a['b'] = {}{}", "[".repeat(70), "]".repeat(70));
-    let wide = format!("a['b'] = {{{}}}", (0..2000).map(|key| format!("'{key}' => 1,")).collect::<String>());
+    let entries: Vec<_> = (0..2000).map(|key| format!("'{key}' => 1")).collect();
+    let wide = format!("a['b'] = {{{}}}", entries.join(", "));
     for (text, expected) in [
         ("a['b'] = 'x", "1:10: the text that begins here has no end"),
         ("\na['b'] = \"x\\\"\n", "2:10: the text that begins here has no end"),
