@@ -5,16 +5,17 @@
 //! keys in a map (whatever their case), and indices in a list (one past the end appends). The value is YAML and takes
 //! the place of all that stood there. Below `EDGE` the underscores of keys are not told from those of the path.
 //!
-//! Other variables are read by their names where a section says so: certificate authorities, and what leads to
-//! credentials of the storage.
+//! Other variables are read by their names where a section says so: certificate authorities, what leads to credentials of
+//! the storage, and the sockets that a service manager passes.
 
 use std::{collections::BTreeMap, fmt, iter, path::PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 
 use crate::config::{
     Warning,
     node::{Node, Origin, Value},
+    passed,
     schema::{self, Key, Shape},
     yaml,
 };
@@ -23,12 +24,6 @@ const PREFIX: &str = "REGISTRY_";
 /// Of the storage's credentials, which are looked for as Amazon's SDKs do.
 const AMAZON: &str = "AWS_";
 const HOME: &str = "HOME";
-/// Of a service manager that passes sockets, as `sd_listen_fds(3)` describes them.
-const PASSED_TO: &str = "LISTEN_PID";
-const PASSED_COUNT: &str = "LISTEN_FDS";
-const PASSED_NAMES: &str = "LISTEN_FDNAMES";
-/// Most sockets that are taken; a process has few descriptors more.
-const PASSED_MAX: usize = 256;
 const CONFIGURATION_PATH: &str = "REGISTRY_CONFIGURATION_PATH";
 /// As OpenSSL and Go name it.
 const AUTHORITIES: &str = "SSL_CERT_FILE";
@@ -86,29 +81,6 @@ impl Environment {
         self.variable(AUTHORITIES).unwrap_or(AUTHORITIES_DEFAULT).into()
     }
 
-    /// Names of the sockets that a service manager passed to the process `id`, in the order of their descriptors.
-    ///
-    /// # Errors
-    /// The variables contradict each other.
-    pub fn passed_sockets(&self, id: u32) -> Result<Vec<String>> {
-        // What was meant for another process, a parent say, is not ours.
-        if self.variable(PASSED_TO).and_then(|text| text.parse().ok()) != Some(id) {
-            return Ok(Vec::new());
-        }
-        let Some(text) = self.variable(PASSED_COUNT) else { return Ok(Vec::new()) };
-        let count: usize = match text.parse() {
-            Ok(count) if count <= PASSED_MAX => count,
-            _ => bail!("{PASSED_COUNT}: is {text:?}; it must be a number of sockets, {PASSED_MAX} at most"),
-        };
-        // The manager's own word for a socket without a name.
-        let Some(names) = self.variable(PASSED_NAMES) else { return Ok(vec!["unknown".to_owned(); count]) };
-        let names: Vec<String> = names.split(':').map(str::to_owned).collect();
-        if names.len() != count {
-            bail!("{PASSED_NAMES}: names {} sockets, but {PASSED_COUNT} says {count}", names.len());
-        }
-        Ok(names)
-    }
-
     /// Lays every variable over a document.
     ///
     /// # Errors
@@ -134,7 +106,8 @@ impl Environment {
 fn is_ours(name: &str) -> bool {
     name.starts_with(PREFIX)
         || name.starts_with(AMAZON)
-        || [AUTHORITIES, HOME, PASSED_TO, PASSED_COUNT, PASSED_NAMES].contains(&name)
+        || [AUTHORITIES, HOME].contains(&name)
+        || passed::VARIABLES.contains(&name)
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -24,6 +24,7 @@ mod inert;
 pub mod log;
 pub mod middleware;
 mod node;
+mod passed;
 mod redact;
 mod scalar;
 mod schema;
@@ -138,7 +139,7 @@ impl Config {
             storage,
             auth: Auth::read(document.section("auth")?.as_ref(), warnings)?,
             http: Http::read(&document.need_section("http")?, &edge, &own.proxies, warnings)?,
-            passed: environment.passed_sockets(std::process::id())?,
+            passed: passed::names(environment, std::process::id())?,
             edge: own,
             health: Health::read(&document.need_section("health")?, environment.authorities())?,
             catalog: Catalog::read(&document.need_section("catalog")?)?,

@@ -1,10 +1,13 @@
 //! One connection from accept to close: who is at its other end, handshake, choice of protocol, and the way it ends.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Once},
+};
 
 use rustls::ServerConfig;
 use tokio::{sync::watch, time::timeout};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::{
     api::{self, Scheme},
@@ -28,6 +31,8 @@ pub(super) struct Context {
     pub(super) limits: Limits,
     pub(super) deadlines: Deadlines,
     pub(super) proxies: Arc<Proxies>,
+    /// Used up when somebody was told of connections that are dropped because nobody trusts their other end.
+    pub(super) strangers: Once,
     pub(super) stopping: watch::Receiver<bool>,
 }
 
@@ -97,7 +102,11 @@ async fn other_end(context: &Context, socket: &Socket, wire: &mut Wire, terms: &
         return Some(hop(peer, context.proxies.standing(peer)));
     }
     if !context.proxies.trusts(peer.map(|peer| peer.ip())) {
-        debug!(peer = ?peer, "a connection was dropped: its other end is not one of edge.trusted_proxies");
+        // Said once, for the operator who forgot a balancer: strangers could fill the log otherwise.
+        context.strangers.call_once(|| {
+            warn!(peer = ?peer, "connections are dropped where the PROXY protocol is required: edge.trusted_proxies does not hold their other end");
+        });
+        debug!(peer = ?peer, "a connection was dropped: its other end is not trusted");
         return None;
     }
     match timeout(context.deadlines.handshake, proxy_protocol::read(wire)).await {

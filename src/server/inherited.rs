@@ -1,7 +1,9 @@
 //! Sockets that were bound by somebody else: a service manager that starts us when the first client comes, or the
 //! process that we replace.
 //!
-//! A socket is known by a name. Whoever passes it may pass several under one name, for IPv4 and IPv6 say.
+//! A socket is known by a name. Whoever passes it may pass several under one name, for IPv4 and IPv6 say. A process that
+//! hands its own listeners on names each as the settings do (`127.0.0.1:443`, `unix:/run/registry.sock`), which no name of
+//! a service manager's can be: those have no colon.
 
 use std::{io, net::TcpListener, os::unix::net::UnixListener};
 

@@ -59,15 +59,17 @@ impl Drop for SocketFile {
 }
 
 impl Listener {
-    /// Binds an endpoint's address, or takes what is `inherited` under its name, which may be several sockets.
+    /// Takes what is `inherited` for an endpoint, which may be several sockets, or binds its address.
     pub(super) fn bind(endpoint: &Endpoint, inherited: &mut Inherited) -> Result<Vec<Self>, BindError> {
         let failed = |source| BindError { address: endpoint.address.clone(), source };
-        let bound = match &endpoint.address {
-            Address::Tcp(address) => vec![Bound::Tcp(bind_tcp(&address.resolve().map_err(failed)?).map_err(failed)?)],
-            Address::Unix { path, mode } => {
-                vec![Bound::Unix(bind_unix(path, *mode).map_err(failed)?, Some(SocketFile(path.clone())))]
-            }
-            Address::Inherited { name } => taken(inherited, name).map_err(failed)?,
+        let handed = match &endpoint.address {
+            Address::Inherited { name } => inherited.take(name),
+            address => inherited.take(&address.to_string()),
+        };
+        let bound = if handed.is_empty() {
+            vec![open(&endpoint.address, inherited).map_err(failed)?]
+        } else {
+            handed.into_iter().map(|socket| adopt(socket, &endpoint.address)).collect()
         };
         bound.into_iter().map(|bound| Self::on(bound, endpoint).map_err(failed)).collect()
     }
@@ -113,19 +115,26 @@ impl Listener {
     }
 }
 
-fn taken(inherited: &mut Inherited, name: &str) -> io::Result<Vec<Bound>> {
-    let sockets = inherited.take(name);
-    if sockets.is_empty() {
-        let left = inherited.names().join(", ");
-        let others = if left.is_empty() { "none".to_owned() } else { left };
-        let text = format!("no socket of that name was passed; left of those that were: {others}");
-        return Err(io::Error::new(io::ErrorKind::NotFound, text));
+fn open(address: &Address, inherited: &Inherited) -> io::Result<Bound> {
+    match address {
+        Address::Tcp(address) => Ok(Bound::Tcp(bind_tcp(&address.resolve()?)?)),
+        Address::Unix { path, mode } => Ok(Bound::Unix(bind_unix(path, *mode)?, Some(SocketFile(path.clone())))),
+        Address::Inherited { .. } => {
+            let left = inherited.names().join(", ");
+            let others = if left.is_empty() { "none".to_owned() } else { left };
+            let text = format!("no socket of that name was passed; left of those that were: {others}");
+            Err(io::Error::new(io::ErrorKind::NotFound, text))
+        }
     }
-    let bound = |socket| match socket {
-        Passed::Tcp(listener) => Bound::Tcp(listener),
-        Passed::Unix(listener) => Bound::Unix(listener, None),
-    };
-    Ok(sockets.into_iter().map(bound).collect())
+}
+
+/// The file of a socket that was passed under the name of a service manager's is the manager's.
+fn adopt(socket: Passed, address: &Address) -> Bound {
+    match (socket, address) {
+        (Passed::Tcp(listener), _) => Bound::Tcp(listener),
+        (Passed::Unix(listener), Address::Unix { path, .. }) => Bound::Unix(listener, Some(SocketFile(path.clone()))),
+        (Passed::Unix(listener), _) => Bound::Unix(listener, None),
+    }
 }
 
 fn bind_tcp(addresses: &[(SocketAddr, Families)]) -> io::Result<std::net::TcpListener> {

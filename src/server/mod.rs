@@ -35,7 +35,12 @@ mod request;
 mod socket;
 mod stream;
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    sync::{Arc, Once},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use rustls::ServerConfig;
@@ -203,7 +208,8 @@ impl Server {
         Self::bind_with(settings, &mut Inherited::default())
     }
 
-    /// The same, taking from `inherited` the sockets that the settings ask for by name.
+    /// The same, taking from `inherited` the sockets that the settings ask for by name, and those that stand under an
+    /// address that would be bound otherwise.
     pub fn bind_with(settings: Settings, inherited: &mut Inherited) -> Result<Self, BindError> {
         let mut listeners = Vec::with_capacity(settings.listeners.len());
         for endpoint in &settings.listeners {
@@ -246,6 +252,7 @@ impl Server {
                 limits: self.settings.limits.clone(),
                 deadlines: self.settings.deadlines.clone(),
                 proxies: Arc::clone(&proxies),
+                strangers: Once::new(),
                 stopping: stopping.clone(),
             })
         };

@@ -41,6 +41,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     (r"\bpprof::", &["server/debug/"]),
     // Descriptors that came with the process.
     (r"\blistenfd::", &["server/inherited.rs"]),
+    (r"\bppp::", &["server/proxy_protocol.rs"]),
     (r"\b(aws_sig\w*|object_store|reqwest)::", &["store/"]),
     (r"\binstant_acme\b", &["acme/order.rs"]),
     // Below, errors are values that callers branch on.

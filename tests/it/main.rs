@@ -15,6 +15,7 @@ mod doctor;
 mod downloads;
 mod dropin;
 mod dropin_layout;
+mod edge;
 mod faults;
 mod gateway;
 mod grace;

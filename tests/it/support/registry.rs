@@ -143,23 +143,32 @@ impl Registry {
         transport: Transport,
         auth: Auth,
     ) -> Self {
+        let http = |certificate: &Certificate| match transport {
+            Transport::Plain => String::new(),
+            Transport::Tls => tls_section(certificate),
+        };
+        Self::start_with(program, directory, storage, auth, free_address(), http)
+    }
+
+    /// The same at an address that somebody knows already; `more` is what the section `http`, the last one, says beside
+    /// that, and may be followed by other sections.
+    pub(crate) fn start_with(
+        program: &Program,
+        directory: &Path,
+        storage: &Storage,
+        auth: Auth,
+        address: SocketAddr,
+        more: impl FnOnce(&Certificate) -> String,
+    ) -> Self {
         fs::create_dir_all(directory).unwrap();
         let certificate = Certificate::create(directory);
-        let address = free_address();
-        let http = match transport {
-            Transport::Plain => String::new(),
-            Transport::Tls => format!(
-                "  tls:\n    certificate: {}\n    key: {}\n",
-                certificate.chain.display(),
-                certificate.key.display()
-            ),
-        };
+        let http = more(&certificate);
         let secret = if storage.is_directory() { format!("  secret: {HTTP_SECRET}\n") } else { String::new() };
         let config = format!(
             "version: 0.1\n\
              log:\n  level: info\n  accesslog:\n    disabled: true\n\
              storage:\n{}\
-             http:\n  addr: {address}\n{secret}{http}{}",
+             {}http:\n  addr: {address}\n{secret}{http}",
             storage.0,
             auth_section(auth, directory, &certificate),
         );
@@ -175,6 +184,11 @@ impl Registry {
 
     pub(crate) fn usage(&self) -> Usage {
         self.process.usage()
+    }
+
+    /// What it wrote so far.
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
     }
 
     /// Waits until it has written this.
@@ -207,18 +221,27 @@ impl Drop for Registry {
     }
 }
 
+/// Below `http`.
+pub(crate) fn tls_section(certificate: &Certificate) -> String {
+    format!("  tls:\n    certificate: {}\n    key: {}\n", certificate.chain.display(), certificate.key.display())
+}
+
 /// Starts `program` on the `config.yml` in `directory` and waits until it accepts; its output goes to `log` there.
 pub(crate) fn spawn(program: &Program, directory: &Path, address: SocketAddr) -> Process {
-    let mut command = Command::new(&program.path);
+    let mut process = launch(&mut Command::new(&program.path), directory);
+    process.wait_for_port(address);
+    process
+}
+
+/// The same with a program that another may start first, and without waiting.
+pub(crate) fn launch(command: &mut Command, directory: &Path) -> Process {
     command.arg("serve").arg(directory.join("config.yml")).current_dir(directory);
     // Such a variable of the developer's shell would change the configuration, or who the server is to a store.
     let changes = |name: &OsStr| ["REGISTRY_", "AWS_"].iter().any(|start| name.to_string_lossy().starts_with(start));
     for (name, _) in env::vars_os().filter(|(name, _)| changes(name)) {
         command.env_remove(name);
     }
-    let mut process = Process::start(&mut command, &directory.join("log"));
-    process.wait_for_port(address);
-    process
+    Process::start(command, &directory.join("log"))
 }
 
 fn auth_section(auth: Auth, directory: &Path, certificate: &Certificate) -> String {

@@ -14,6 +14,7 @@ use pierhead::{
         Deadlines, Endpoint, Handler, Limits, Server, Settings,
         address::Address,
         exchange::{Exchange, Observer},
+        inherited::{Inherited, Passed},
         proxies::Proxies,
     },
 };
@@ -43,6 +44,18 @@ fn a_taken_port_is_named() {
     let address = taken.local_addr().unwrap();
     let error = Server::bind(settings(Address::tcp(&address.to_string()).unwrap())).unwrap_err().to_string();
     assert!(error.starts_with(&format!("cannot listen on {address}: ")), "{error}");
+}
+
+#[test]
+fn a_socket_that_was_handed_on_is_not_bound_again() {
+    let handed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = handed.local_addr().unwrap();
+    let mut inherited = Inherited::default();
+    inherited.add(address.to_string(), Passed::Tcp(handed));
+    let server = Server::bind_with(settings(Address::tcp(&address.to_string()).unwrap()), &mut inherited).unwrap();
+    assert_eq!(server.local_addresses()[0].to_string(), address.to_string());
+    assert!(inherited.names().is_empty());
+    assert!(std::net::TcpStream::connect(address).is_ok());
 }
 
 #[tokio::test]
