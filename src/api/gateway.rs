@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::{
     api::{
-        Body, Connection, Log, Reply, Request, RequestBody, Target, access, base, blobs, bounded, catalog,
+        Body, Connection, Log, Reply, Request, RequestBody, Scheme, Target, access, base, blobs, bounded, catalog,
         error::Error,
         headers,
         location::Base,
@@ -96,6 +96,10 @@ impl Gateway {
         finish(&mut reply, &request.method);
         if !outside {
             self.mark(&mut reply.headers);
+        }
+        // In plain HTTP it would mean nothing, and must not be sent (RFC 6797 section 7.2).
+        if let (Some(hsts), Scheme::Https) = (&self.settings.hsts, request.connection.scheme) {
+            reply.headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
         }
         reply.log = log;
         reply

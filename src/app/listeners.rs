@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     api::Scheme,
-    app::policy,
+    app::{identity::Identity, policy},
     config::{
         Config,
         address::Address as HostPort,
@@ -16,7 +16,7 @@ use crate::{
         },
     },
     server::{
-        self, Bound, Endpoint, Server, Serves,
+        self, Bound, Endpoint, Handshakes, Server, Serves,
         address::Address,
         debug::Debug,
         inherited::Inherited,
@@ -27,21 +27,17 @@ use crate::{
 };
 
 /// Binds every address or none.
-pub(super) fn bind(
-    config: &Config,
-    tls: Option<&Arc<rustls::ServerConfig>>,
-    inherited: &mut Inherited,
-) -> Result<Server> {
-    let server = Server::bind_with(settings(config, tls)?, inherited)?;
+pub(super) fn bind(config: &Config, identity: Option<&Arc<Identity>>, inherited: &mut Inherited) -> Result<Server> {
+    let server = Server::bind_with(settings(config, identity)?, inherited)?;
     for name in inherited.names() {
         tracing::warn!("the socket {name:?} that systemd passed is not listened on: no address is systemd:{name}");
     }
     Ok(server)
 }
 
-fn settings(config: &Config, tls: Option<&Arc<rustls::ServerConfig>>) -> Result<server::Settings> {
+fn settings(config: &Config, identity: Option<&Arc<Identity>>) -> Result<server::Settings> {
     let mut listeners =
-        config.http.listeners.iter().map(|listener| endpoint(listener, tls)).collect::<Result<Vec<_>>>()?;
+        config.http.listeners.iter().map(|listener| endpoint(listener, identity)).collect::<Result<Vec<_>>>()?;
     if let Some(redirect) = &config.http.redirect {
         listeners.push(Endpoint {
             address: address(&redirect.place)?,
@@ -56,10 +52,12 @@ fn settings(config: &Config, tls: Option<&Arc<rustls::ServerConfig>>) -> Result<
     Ok(server::Settings { listeners, limits, deadlines, proxies, drain, challenges: None })
 }
 
-fn endpoint(listener: &Listener, tls: Option<&Arc<rustls::ServerConfig>>) -> Result<Endpoint> {
+fn endpoint(listener: &Listener, identity: Option<&Arc<Identity>>) -> Result<Endpoint> {
     let tls = match listener.encryption {
         Encryption::Plain => None,
-        Encryption::Tls => Some(Arc::clone(tls.context("TLS is configured without a certificate")?)),
+        Encryption::Tls => {
+            Some(Arc::clone(identity.context("TLS is configured without a certificate")?) as Arc<dyn Handshakes>)
+        }
     };
     let proxy_protocol = proxy_protocol(listener.proxy_protocol);
     Ok(Endpoint { address: address(&listener.place)?, tls, proxy_protocol, serves: Serves::Registry })
@@ -104,8 +102,10 @@ fn description(bound: &Bound) -> String {
     if bound.proxy_protocol == ProxyProtocol::Required {
         text.push_str(" behind the PROXY protocol");
     }
-    if bound.serves != Serves::Registry {
-        text.push_str(", redirected to https");
+    match bound.serves {
+        Serves::Registry => {}
+        Serves::Redirect(_) => text.push_str(", redirected to https"),
+        Serves::Challenges => text.push_str(", challenges alone"),
     }
     text
 }

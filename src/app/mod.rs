@@ -31,6 +31,7 @@ use crate::{
 };
 
 mod bucket;
+mod certificates;
 mod checks;
 mod delivery;
 pub mod doctor;
@@ -139,8 +140,8 @@ impl App {
             None => registry,
         });
         let authority = Arc::new(trust::authority(&config.auth, &clock)?);
-        let identity = identity::load(config, clock.as_ref())?;
-        let server = listeners::bind(config, identity.tls.as_ref(), inherited)?;
+        let identity = identity::load(config, &clock)?;
+        let server = listeners::bind(config, identity.as_ref(), inherited)?;
         let debug = listeners::bind_debug(config).await?;
         listeners::report(&server, debug.as_ref());
         let debug = debug.map(|debug| (debug, pages(config, &health, &metrics)));
@@ -148,15 +149,17 @@ impl App {
         let handler = Arc::new(Rim(gateway(config, &registry, authority, &health, &demoted)?));
         let observer = Arc::new(observe::Requests::new(Arc::clone(&metrics), writers.access, Arc::clone(&clock)));
         let checks = checks::all(&config.health, &config.storage, &storage)?;
+        let banner = listeners::banner(&server, identity.as_ref().and_then(|identity| identity.authority()));
+        let watch = |identity| certificates::Watch { identity, metrics: Arc::clone(&metrics) };
         let tasks = tasks::Tasks {
             registry,
+            certificates: identity.map(watch),
             metrics,
             lines: writers.lines,
             updates: delivery.updates,
             purging: config.storage.purging.filter(|_| !config.storage.read_only),
             demoted,
         };
-        let banner = listeners::banner(&server, identity.authority.as_ref());
         Ok(Self { server, handler, observer, debug, tasks, health, checks, banner })
     }
 

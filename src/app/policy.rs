@@ -56,6 +56,7 @@ pub(super) fn api(config: &Config) -> Result<api::settings::Settings> {
             Otherwise::Proxied
         }),
         headers: config.http.headers.clone(),
+        hsts: config.edge.hsts.clone(),
         mode: match (config.storage.read_only, config.storage.delete) {
             (true, _) => Mode::ReadOnly,
             (false, false) => Mode::WithoutDelete,

@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::{
-    app::networks::Update,
+    app::{certificates::Watch, networks::Update},
     config::storage::Purging,
     registry::{Registry, format::OpenError, uploads::purge::Mode},
     telemetry::{metrics::Metrics, writer::Writer},
@@ -31,6 +31,8 @@ const PURGE_SPREAD_SECS: u64 = 3600;
 
 pub(super) struct Tasks {
     pub(super) registry: Arc<Registry>,
+    /// `None` where no TLS is spoken.
+    pub(super) certificates: Option<Watch>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) lines: Writer,
     /// Of networks that clients are told apart by.
@@ -48,6 +50,7 @@ impl Tasks {
             () = self.gauges() => {}
             () = self.purge() => {}
             () = self.update() => {}
+            () = self.watch_certificates() => {}
         }
     }
 
@@ -112,6 +115,13 @@ impl Tasks {
         std::future::pending::<()>().await;
     }
 
+    async fn watch_certificates(&self) {
+        match &self.certificates {
+            Some(watch) => watch.run().await,
+            None => std::future::pending().await,
+        }
+    }
+
     async fn purge_once(&self, purging: Purging) {
         if self.is_demoted() {
             return;
@@ -164,6 +174,7 @@ mod tests {
         let registry = Arc::new(Registry::open(Arc::clone(&store), clock, settings).await.unwrap());
         let tasks = Tasks {
             registry,
+            certificates: None,
             metrics: Arc::new(Metrics::new().unwrap()),
             lines: Writer::start(std::io::sink()).unwrap().0,
             updates: Vec::new(),

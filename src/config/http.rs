@@ -10,7 +10,6 @@ use crate::{
         Warning,
         address::{Address, Url},
         edge::{
-            self,
             listen::{self, Claims, Encryption, Listener, Place, ProxyProtocol},
             proxies::Proxies,
             redirect::{self, Redirect},
@@ -90,7 +89,8 @@ impl Http {
         warnings: &mut Vec<Warning>,
     ) -> Result<Self> {
         let external_url = external_url(http, edge)?;
-        let tls = Tls::read(http.section("tls")?.as_ref(), &edge::development::read(edge)?, warnings)?;
+        let host = external_url.as_ref().and_then(|url| url.uri().host());
+        let tls = Tls::read(http.section("tls")?.as_ref(), &edge.need_section("tls")?, host, warnings)?;
         let usual = if tls.is_some() { Encryption::Tls } else { Encryption::Plain };
         let mut claims = Claims::default();
         let listeners = listen::read(http, edge, usual, &mut claims, warnings)?;

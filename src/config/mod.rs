@@ -30,6 +30,7 @@ mod scalar;
 mod schema;
 mod section;
 pub mod storage;
+mod suites;
 #[cfg(test)]
 mod tests;
 pub mod tls;

@@ -1,18 +1,19 @@
 //! One connection from accept to close: who is at its other end, handshake, choice of protocol, and the way it ends.
 
 use std::{
-    fmt,
+    fmt, io,
     sync::{Arc, Once},
 };
 
-use rustls::ServerConfig;
-use tokio::{sync::watch, time::timeout};
+use rustls::server::Acceptor;
+use tokio::{io::AsyncWriteExt, sync::watch, time::timeout};
+use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use tracing::{debug, warn};
 
 use crate::{
     api::{self, Scheme},
     server::{
-        Deadlines, Handler, Limits, Terms,
+        Deadlines, Handler, Handshakes, Limits, Terms,
         challenges::{self, Challenges},
         exchange::Observer,
         http1, http2,
@@ -130,12 +131,30 @@ enum Protocol {
     Http2,
 }
 
-async fn handshake(context: &Context, wire: Wire, tls: Option<Arc<ServerConfig>>) -> Option<(Downstream, Protocol)> {
-    let Some(config) = tls else {
+/// A fatal alert before any version is agreed on: `unrecognized_name` (RFC 8446 section 6, RFC 5246 section 7.2).
+const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+
+/// The handshake itself; `None` when it was one that proves a name, and an error when the client has been refused.
+async fn secure(context: &Context, handshakes: &dyn Handshakes, wire: Wire) -> io::Result<Option<TlsStream<Wire>>> {
+    let mut begun = LazyConfigAcceptor::new(Acceptor::default(), wire).await?;
+    // Before all names: the proof is asked for when there may be no certificate yet.
+    if let Some(proof) = challenges::proof(context.challenges.as_deref(), &begun.client_hello()).await {
+        challenges::prove(begun, proof).await?;
+        return Ok(None);
+    }
+    let Some(config) = handshakes.answer(&begun.client_hello()) else {
+        begun.io.write_all(&UNRECOGNIZED_NAME).await?;
+        begun.io.shutdown().await?;
+        return Err(io::Error::other("nobody has the name that the client asked for"));
+    };
+    begun.into_stream(config).await.map(Some)
+}
+
+async fn handshake(context: &Context, wire: Wire, tls: Option<Arc<dyn Handshakes>>) -> Option<(Downstream, Protocol)> {
+    let Some(handshakes) = tls else {
         return Some((Downstream::plain(wire), Protocol::Http1));
     };
-    let accepted = challenges::accept(context.challenges.as_deref(), wire, config);
-    match timeout(context.deadlines.handshake, accepted).await {
+    match timeout(context.deadlines.handshake, secure(context, handshakes.as_ref(), wire)).await {
         Ok(Ok(None)) => None,
         Ok(Ok(Some(stream))) => {
             let protocol = match stream.get_ref().1.alpn_protocol() {

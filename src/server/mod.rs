@@ -36,6 +36,7 @@ mod socket;
 mod stream;
 
 use std::{
+    fmt,
     future::Future,
     io,
     sync::{Arc, Once},
@@ -43,7 +44,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use rustls::ServerConfig;
+use rustls::{ServerConfig, server::ClientHello};
 use tokio::{
     sync::{Semaphore, watch},
     task::JoinSet,
@@ -91,7 +92,7 @@ pub struct Settings {
 pub struct Endpoint {
     pub address: Address,
     /// `None`: plain HTTP/1.1.
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<Arc<dyn Handshakes>>,
     pub proxy_protocol: ProxyProtocol,
     pub serves: Serves,
 }
@@ -110,14 +111,14 @@ pub enum Serves {
 /// What is spoken before HTTP.
 #[derive(Clone, Debug)]
 struct Terms {
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<dyn Handshakes>>,
     proxy_protocol: ProxyProtocol,
 }
 
 impl Endpoint {
     /// For the registry, without the PROXY protocol.
     #[must_use]
-    pub const fn new(address: Address, tls: Option<Arc<ServerConfig>>) -> Self {
+    pub const fn new(address: Address, tls: Option<Arc<dyn Handshakes>>) -> Self {
         Self { address, tls, proxy_protocol: ProxyProtocol::Off, serves: Serves::Registry }
     }
 
@@ -134,6 +135,12 @@ pub struct Bound {
     pub scheme: api::Scheme,
     pub proxy_protocol: ProxyProtocol,
     pub serves: Serves,
+}
+
+/// Decides on a handshake when the client has said what it wants.
+pub trait Handshakes: fmt::Debug + Send + Sync + 'static {
+    /// `None` where nobody has the name that it asks for: it hears the alert `unrecognized_name` (RFC 6066 section 3).
+    fn answer(&self, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>>;
 }
 
 #[derive(Clone, Debug)]

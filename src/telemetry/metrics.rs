@@ -1,12 +1,15 @@
 //! Prometheus metrics: distribution's names where they exist, ours under `pierhead_`.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::telemetry::exchange::Exchange;
@@ -42,6 +45,10 @@ pub struct Metrics {
     connections: IntGauge,
     uploads_memory: IntGauge,
     lines_dropped: IntCounter,
+    certificates: IntGaugeVec,
+    /// The labels of the ones above.
+    certificates_told: Mutex<Vec<(String, &'static str)>>,
+    certificates_refused: IntCounter,
     /// All that `requests` counts, whatever the labels.
     answered: AtomicU64,
 }
@@ -80,6 +87,15 @@ impl Metrics {
             connections: IntGauge::new("pierhead_connections", "Open client connections")?,
             uploads_memory: IntGauge::new("pierhead_uploads_memory_bytes", "Bytes buffered for running uploads")?,
             lines_dropped: IntCounter::new("pierhead_log_lines_dropped_total", "Log lines lost to a slow reader")?,
+            certificates: IntGaugeVec::new(
+                Opts::new("pierhead_certificate_seconds_left", "Until a certificate ends; negative when it has ended"),
+                &["name", "key"],
+            )?,
+            certificates_told: Mutex::default(),
+            certificates_refused: IntCounter::new(
+                "pierhead_certificate_reload_failures_total",
+                "Changed certificate files that were not taken",
+            )?,
             answered: AtomicU64::new(0),
         };
         metrics.register()?;
@@ -103,6 +119,8 @@ impl Metrics {
         self.registry.register(Box::new(self.connections.clone()))?;
         self.registry.register(Box::new(self.uploads_memory.clone()))?;
         self.registry.register(Box::new(self.lines_dropped.clone()))?;
+        self.registry.register(Box::new(self.certificates.clone()))?;
+        self.registry.register(Box::new(self.certificates_refused.clone()))?;
         self.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
     }
 
@@ -177,6 +195,28 @@ impl Metrics {
         self.lines_dropped.get()
     }
 
+    /// The certificates in force: a name (the first that one is for), the type of its key, and the seconds until it ends.
+    /// Those that were told before and are none of these are forgotten.
+    pub fn set_certificates(&self, certificates: &[(String, &'static str, i64)]) {
+        let mut told = self.certificates_told.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, key) in told.drain(..) {
+            if !certificates.iter().any(|(other, kind, _)| (other, *kind) == (&name, key)) {
+                // It was told, so it is there.
+                let _ = self.certificates.remove_label_values(&[&name, key]);
+            }
+        }
+        // Of two that read alike the earlier is the one that is shown.
+        for (name, key, seconds) in certificates.iter().rev() {
+            self.certificates.with_label_values(&[name, *key]).set(*seconds);
+            told.push((name.clone(), *key));
+        }
+    }
+
+    /// Files of certificates have changed and were not taken.
+    pub fn certificate_refused(&self) {
+        self.certificates_refused.inc();
+    }
+
     /// The text exposition format, version 0.0.4.
     pub fn render(&self) -> prometheus::Result<Vec<u8>> {
         let mut out = Vec::new();
@@ -244,9 +284,14 @@ mod tests {
         metrics.storage_action("filesystem", "Stat", Duration::from_millis(1));
         metrics.set_log_lines_dropped(3);
         metrics.set_log_lines_dropped(3);
+        metrics.set_certificates(&[("old.test".to_owned(), "rsa", 7), ("a.test".to_owned(), "ecdsa", 9)]);
+        metrics.set_certificates(&[("a.test".to_owned(), "ecdsa", -5), ("a.test".to_owned(), "ecdsa", 8)]);
+        metrics.certificate_refused();
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
         for line in [
             "registry_http_in_flight_requests 1",
+            "pierhead_certificate_seconds_left{key=\"ecdsa\",name=\"a.test\"} -5",
+            "pierhead_certificate_reload_failures_total 1",
             "registry_http_requests_total{code=\"408\",handler=\"unreadable\",method=\"other\"} 1",
             "registry_storage_cache_total{type=\"Request\"} 5",
             "registry_storage_cache_total{type=\"Hit\"} 2",
@@ -261,6 +306,7 @@ mod tests {
             assert!(text.contains(line), "{line} in {text}");
         }
         assert_eq!(metrics.requests_total(), 1);
+        assert!(!text.contains("old.test"), "{text}");
     }
 
     #[test]

@@ -303,6 +303,7 @@ pub(crate) fn api() -> Settings {
     Settings {
         base: Base::new("/", None).expect("the root"),
         headers: HeaderMap::new(),
+        hsts: None,
         mode: Mode::Full,
         catalog_max: 1000,
         tags_max: 10_000,

@@ -16,6 +16,7 @@ mod downloads;
 mod dropin;
 mod dropin_layout;
 mod edge;
+mod edge_tls;
 mod faults;
 mod gateway;
 mod grace;

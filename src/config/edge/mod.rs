@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use anyhow::Result;
+use http::HeaderValue;
 use ipnet::IpNet;
 
 use crate::config::{
@@ -14,12 +15,13 @@ use crate::config::{
     storage::Storage,
 };
 
-pub(in crate::config) mod development;
 pub mod downloads;
+pub(in crate::config) mod hsts;
 pub mod limits;
 pub mod listen;
 pub mod proxies;
 pub mod redirect;
+pub mod tls;
 pub mod uploads;
 
 pub(in crate::config) const KEYS: &[Key] = &[
@@ -32,17 +34,21 @@ pub(in crate::config) const KEYS: &[Key] = &[
     section("uploads", uploads::KEYS).always(),
     section("limits", limits::KEYS).always(),
     section("downloads", downloads::KEYS).always(),
-    section("tls", &[value("development").or("false"), value("directory").or("certs/dev")]).always(),
+    section("tls", tls::KEYS).always(),
+    section("hsts", hsts::KEYS).always(),
 ];
 
 #[derive(Clone, Debug)]
 pub struct Edge {
-    /// Whether a key file that others can read, or a certificate outside its validity, is refused.
+    /// Whether what is otherwise a warning about a certificate or a secret's file is refused: a key that others can
+    /// read, a certificate outside its validity or without the host of the external URL, a chain out of order.
     pub strict: bool,
     pub proxies: Proxies,
     pub uploads: Uploads,
     pub limits: Limits,
     pub downloads: Downloads,
+    /// `Strict-Transport-Security`, for answers over TLS.
+    pub hsts: Option<HeaderValue>,
 }
 
 impl Edge {
@@ -53,6 +59,7 @@ impl Edge {
             uploads: Uploads::read(&edge.need_section("uploads")?)?,
             limits: Limits::read(&edge.need_section("limits")?)?,
             downloads: Downloads::read(&edge.need_section("downloads")?, storage, warnings)?,
+            hsts: hsts::read(&edge.need_section("hsts")?)?,
         })
     }
 }

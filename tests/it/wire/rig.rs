@@ -17,15 +17,15 @@ use pierhead::{
     api::{Body, Log, Reply, Request, StreamError},
     clock::SystemClock,
     server::{
-        Deadlines, Endpoint, Handler, Limits, Server, Settings,
+        self, Deadlines, Endpoint, Handler, Limits, Server, Settings,
         address::Address,
         challenges::Challenges,
         exchange::{Ending, Exchange, Observer},
         proxies::Proxies,
     },
-    tls::{self, certificates::Certificates, development, pem},
+    tls::{self, Terms, certificates::Certificates, development, pem},
 };
-use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, pki_types::ServerName, server::ClientHello};
 use time::OffsetDateTime;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -157,6 +157,16 @@ pub(super) fn hasty() -> Deadlines {
     }
 }
 
+/// As the composition root wires it.
+#[derive(Debug)]
+struct Handshakes(Terms);
+
+impl server::Handshakes for Handshakes {
+    fn answer(&self, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>> {
+        self.0.for_name(hello.server_name())
+    }
+}
+
 pub(super) struct Rig {
     pub(super) address: SocketAddr,
     pub(super) probe: Arc<Probe>,
@@ -217,9 +227,10 @@ impl Rig {
         let directory = tempfile::tempdir().unwrap();
         let (pair, roots) = development_pair(directory.path());
         let certificates = Arc::new(Certificates::new(vec![pair]));
-        let tls = plan.tls.map(|settings| tls::server_config(&settings, Arc::clone(&certificates)).unwrap());
+        let tls =
+            plan.tls.map(|settings| Arc::new(Handshakes(Terms::new(&settings, Arc::clone(&certificates)).unwrap())));
         let server = Server::bind(Settings {
-            listeners: vec![Endpoint::new(Address::tcp("127.0.0.1:0").unwrap(), tls)],
+            listeners: vec![Endpoint::new(Address::tcp("127.0.0.1:0").unwrap(), tls.map(|tls| tls as _))],
             limits: plan.limits,
             deadlines: plan.deadlines,
             proxies: Proxies::default(),
