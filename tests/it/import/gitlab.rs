@@ -94,7 +94,7 @@ fn every_setting_is_in_the_result_or_named_and_the_result_serves() {
     assert!(!named.contains("canary"), "{named}");
     assert_eq!(mode(&bed.path("config.yml")), 0o600);
     let text = fs::read_to_string(&result).unwrap();
-    assert!(text.contains("# gitlab.rb:20 registry['http_secret']\n  secret: canary-http-secret\n"), "{text}");
+    assert!(text.contains("# gitlab.rb:16 registry['http_secret']\n  secret: canary-http-secret\n"), "{text}");
     assert_eq!(text.matches("canary").count(), 1, "{text}");
 
     // What the package has written beside its configuration.
