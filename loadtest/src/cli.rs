@@ -25,7 +25,7 @@ use crate::{
         connection::{Protocol, Trust},
         token::Credentials,
     },
-    compare,
+    compare, peers,
     progress::Display,
     quantity::duration,
     report::{
@@ -75,6 +75,8 @@ enum Command {
     Zb(Run<Zb>),
     /// Run one scenario against several targets in turn, and hold them against each other
     Compare(compare::Arguments),
+    /// Start our server, and nginx before docker-registry, with equal settings, and run the standard set against both
+    Peers(peers::Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -182,8 +184,10 @@ fn execute(command: Command, words: &[String]) -> Result<ExitCode> {
     // A second call finds the provider of the first, which is the same.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads")?;
-    if let Command::Compare(arguments) = command {
-        return runtime.block_on(compare::run(&arguments));
+    match command {
+        Command::Compare(arguments) => return runtime.block_on(compare::run(&arguments)),
+        Command::Peers(arguments) => return runtime.block_on(peers::run(&arguments)),
+        _ => {}
     }
     let (report, output) = runtime.block_on(measure(command, words))?;
     publish(&report, &output)
@@ -193,8 +197,8 @@ fn execute(command: Command, words: &[String]) -> Result<ExitCode> {
 pub(crate) async fn measure_words(words: &[String]) -> Result<Report> {
     let program = ["loadtest".to_owned()];
     let parsed = Arguments::try_parse_from(program.iter().chain(words))?;
-    ensure!(!matches!(parsed.command, Command::Compare(_)), "a comparison cannot be compared");
-    Ok(measure(parsed.command, words).await?.0)
+    // Boxed: a comparison measures, and what measures may not contain itself.
+    Ok(Box::pin(measure(parsed.command, words)).await?.0)
 }
 
 async fn measure(command: Command, words: &[String]) -> Result<(Report, Output)> {
@@ -212,7 +216,7 @@ async fn measure(command: Command, words: &[String]) -> Result<(Report, Output)>
         }
         Command::Tags(run) => play("tags", run, words).await,
         Command::Zb(run) => play("zb", run, words).await,
-        Command::Compare(_) => bail!("a comparison is no scenario"),
+        Command::Compare(_) | Command::Peers(_) => bail!("a comparison is no scenario"),
     }
 }
 

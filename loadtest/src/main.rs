@@ -2,7 +2,7 @@
 //!
 //! `client` speaks to a registry as real clients do, `content` makes the bytes that are pushed, `scenario` says who does
 //! what, `measure` takes down how long it took and what the server used, `report` tells it, `compare` does it to several
-//! targets in turn. Nothing here knows the server that it was written beside.
+//! targets in turn, `peers` to servers that it starts. Nothing here knows the server that it was written beside.
 
 use std::process::ExitCode;
 
@@ -11,6 +11,7 @@ mod client;
 mod compare;
 mod content;
 mod measure;
+mod peers;
 mod progress;
 mod quantity;
 mod report;
