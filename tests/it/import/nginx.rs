@@ -4,7 +4,7 @@ use super::*;
 use crate::support::registry::{Auth, Program, Registry, Transport};
 
 /// As GitLab's package writes it, with the test's own ports and files.
-const TEMPLATE: &str = r"
+const TEMPLATE: &str = r#"
 upstream registry { server 127.0.0.1:@UPSTREAMPORT@; keepalive 8; }
 server {
   listen 127.0.0.1:@REDIRECTPORT@;
@@ -22,6 +22,7 @@ server {
   ssl_certificate_key @HERE@/server.key;
   ssl_protocols TLSv1.2 TLSv1.3;
   ssl_session_cache shared:SSL:10m;
+  add_header Strict-Transport-Security "max-age=63072000";
   add_header X-Frame-Options DENY always;
   location / {
     proxy_set_header Host $http_host;
@@ -36,7 +37,7 @@ server {
     proxy_pass http://registry;
   }
 }
-";
+"#;
 
 #[test]
 fn a_server_block_becomes_one_that_serves() {
@@ -63,7 +64,10 @@ fn a_server_block_becomes_one_that_serves() {
     let _server = bed.serve(&result, public);
     let answer = bed.curl(&["--http1.1", &format!("https://localhost:{}/v2/", public.port())]).to_ascii_lowercase();
     assert!(answer.starts_with("http/1.1 200") && answer.contains("registry/2.0"), "{answer}");
-    assert!(answer.contains("x-frame-options: deny"), "{answer}");
+    // What NGINX adds to the answers that it passes on is added here, too.
+    for added in ["x-frame-options: deny", "strict-transport-security: max-age=63072000"] {
+        assert!(answer.contains(added), "{added}: {answer}");
+    }
     let upload = format!("https://localhost:{}/v2/team/app/blobs/uploads/", public.port());
     let answer = bed.curl(&["--http1.1", "--request", "POST", "--data", "", &upload]);
     assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
