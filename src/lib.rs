@@ -18,6 +18,7 @@ pub mod store;
 
 pub mod clock;
 pub mod health;
+pub mod import;
 pub mod oci;
 pub mod secret;
 pub mod telemetry;

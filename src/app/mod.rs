@@ -38,6 +38,8 @@ mod checks;
 mod delivery;
 pub mod doctor;
 mod identity;
+pub mod import;
+pub mod keys;
 mod listeners;
 mod networks;
 mod observe;

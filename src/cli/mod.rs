@@ -14,6 +14,8 @@ use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 mod acme;
 mod check;
 mod garbage_collect;
+mod import;
+mod keys;
 mod serve;
 
 use crate::config::environment::Environment;
@@ -39,6 +41,10 @@ enum Command {
     Check(check::Arguments),
     /// Certificates from an authority (ACME)
     Acme(acme::Arguments),
+    /// Make a configuration of what stood here before, naming every setting that is lost
+    Import(import::Arguments),
+    /// Make or compare the pair that tokens are signed and checked with
+    Keys(keys::Arguments),
     /// Remove content that nothing refers to (not in this version)
     GarbageCollect(garbage_collect::Arguments),
 }
@@ -59,6 +65,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve(configuration) => configuration.located().and_then(|(path, env)| serve::run(&path, &env)),
         Command::Check(arguments) => arguments.run(),
         Command::Acme(arguments) => arguments.run(),
+        Command::Import(arguments) => arguments.run(),
+        Command::Keys(arguments) => arguments.run(),
         Command::GarbageCollect(_) => Ok(garbage_collect::run()),
     };
     result.unwrap_or_else(|error| {

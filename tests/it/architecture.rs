@@ -15,7 +15,8 @@ const FOUNDATION: [&str; 4] = ["oci", "secret", "telemetry", "clock"];
 const MAY_USE: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("cli", &["app", "config"]),
-    ("app", &["acme", "config", "server", "tls", "api", "auth", "registry", "store", "health"]),
+    ("app", &["acme", "config", "server", "tls", "api", "auth", "registry", "store", "health", "import"]),
+    ("import", &[]),
     ("config", &[]),
     ("server", &["api", "health"]),
     // The one table from inner errors to answers; the registry hands on why the store failed.

@@ -22,6 +22,7 @@ mod faults;
 mod gateway;
 mod grace;
 mod hostile;
+mod import;
 mod interleavings;
 mod manifests;
 mod meddling;
