@@ -10,6 +10,8 @@ pub mod config;
 pub mod server;
 pub mod tls;
 
+pub mod upstream;
+
 pub mod api;
 pub mod auth;
 pub mod registry;

@@ -13,9 +13,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::{
     api::{
-        Body, Log, Reply, Request, RequestBody, Scheme, Target, access, base, blobs, bounded, catalog,
+        Body, Log, Reply, Request, RequestBody, access, base, blobs, bounded, catalog,
         error::Error,
-        headers, manifests,
+        gate, headers, manifests,
         query::Query,
         referrers,
         route::{Route, Unrouted},
@@ -24,7 +24,7 @@ use crate::{
         uploads::{self, Source},
     },
     auth::{
-        authority::{Authority, Credentials},
+        authority::Authority,
         grant::{Grant, RepositoryGrant},
         token::Grace,
     },
@@ -91,16 +91,14 @@ impl Gateway {
         });
         finish(&mut reply, &request.method);
         if !outside {
-            self.mark(&mut reply.headers);
+            mark(&mut reply.headers, &self.settings);
         }
         reply.log = log;
         reply
     }
 
     async fn answer(&self, route: Route, request: &mut Request, log: &mut Log) -> Result<Reply, Error> {
-        log.route = Some(route.label());
-        log.repository = route.repository().cloned();
-        log.target = target(&route);
+        *log = gate::log(&route);
         let Request { method, uri, headers, connection, body, .. } = request;
         let query = Query::parse(uri.query());
         let hint = self.hint(&route, &query);
@@ -108,15 +106,8 @@ impl Gateway {
             None => None,
             Some(access) => {
                 let grace = hint.as_ref().filter(|_| matches!(*method, Method::PATCH | Method::PUT));
-                let credentials = Credentials {
-                    authorization: headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes),
-                    host: text(headers, &header::HOST).or_else(|| uri.authority().map(http::uri::Authority::as_str)),
-                    scheme: match connection.scheme {
-                        Scheme::Http => "http",
-                        Scheme::Https => "https",
-                    },
-                    grace: grace.and_then(|hint| self.grace(hint.as_ref().ok()?)),
-                };
+                let grace = grace.and_then(|hint| self.grace(hint.as_ref().ok()?));
+                let credentials = gate::credentials(headers, uri, connection, grace);
                 Some(self.authority.authorise(&credentials, &access).await?)
             }
         };
@@ -149,17 +140,6 @@ impl Gateway {
     fn grace(&self, hint: &Hint) -> Option<Grace> {
         let duration = self.settings.token_grace;
         hint.token.filter(|_| !duration.is_zero()).map(|token| Grace { token, duration })
-    }
-
-    /// What every answer of the API has.
-    fn mark(&self, headers: &mut HeaderMap) {
-        headers.insert(headers::API_VERSION, HeaderValue::from_static("registry/2.0"));
-        for (name, value) in &self.settings.headers {
-            // Configured twice, as GitLab's nosniff is, a header is still sent once.
-            if !headers.get_all(name).iter().any(|own| own == value) {
-                headers.append(name, value.clone());
-            }
-        }
     }
 }
 
@@ -209,18 +189,19 @@ fn source<'a>(call: &Call<'_>, grant: Option<&'a Grant>) -> Source<'a> {
     }
 }
 
-fn target(route: &Route) -> Option<Target> {
-    match route {
-        Route::Root | Route::Base | Route::Catalog | Route::Tags { .. } | Route::Uploads { .. } => None,
-        Route::TagReference { tag, .. } => Some(Target::Reference(tag.to_string())),
-        Route::Manifest { reference, .. } => Some(Target::Reference(reference.to_string())),
-        Route::Blob { digest, .. } | Route::Referrers { digest, .. } => Some(Target::Digest(digest.to_string())),
-        Route::Upload { id, .. } => Some(Target::Upload(bounded(id))),
+/// What every answer of the API has.
+pub(in crate::api) fn mark(headers: &mut HeaderMap, settings: &Settings) {
+    headers.insert(headers::API_VERSION, HeaderValue::from_static("registry/2.0"));
+    for (name, value) in &settings.headers {
+        // Configured twice, as GitLab's nosniff is, a header is still sent once.
+        if !headers.get_all(name).iter().any(|own| own == value) {
+            headers.append(name, value.clone());
+        }
     }
 }
 
 /// Lengths, and no body for HEAD.
-fn finish(reply: &mut Reply, method: &Method) {
+pub(in crate::api) fn finish(reply: &mut Reply, method: &Method) {
     let headers = &mut reply.headers;
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if matches!(reply.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
@@ -230,6 +211,7 @@ fn finish(reply: &mut Reply, method: &Method) {
         Body::Empty => 0,
         Body::Full(body) => body.len() as u64,
         Body::Stream { length, .. } => *length,
+        Body::Open(_) => return,
     };
     // HEAD of a blob has said its length already.
     headers.entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
@@ -259,6 +241,6 @@ impl Call<'_> {
     }
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+pub(in crate::api) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }

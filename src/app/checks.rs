@@ -89,7 +89,7 @@ fn http_probe(health: &Health, check: &HttpCheck) -> Result<HttpProbe> {
 /// One name of what lies at the top: an empty store is a healthy one.
 fn storage_probe(store: &Arc<dyn Store>) -> Probe {
     let store = Arc::clone(store);
-    Probe::storage(move || {
+    Probe::call(move || {
         let store = Arc::clone(&store);
         async move {
             let listing = Listing { prefix: Layout.root(), depth: Depth::Children, after: None, limit: 1 };

@@ -128,8 +128,9 @@ impl Config {
         refuse_metadata_database(document)?;
         refuse_proxy(document)?;
         let edge = document.need_section("edge")?;
-        let storage = Storage::read(&document.need_section("storage")?, environment, warnings)?;
-        Ok(Self {
+        let storage =
+            Storage::read(&document.need_section("storage")?, edge::demand(&edge), environment, warnings)?;
+        let config = Self {
             log: Log::read(document)?,
             middlewares: middleware::read(document.section("middleware")?.as_ref(), &storage, warnings)?,
             edge: Edge::read(&edge, &storage, warnings)?,
@@ -140,7 +141,11 @@ impl Config {
             catalog: Catalog::read(&document.need_section("catalog")?)?,
             tags: Tags::read(&document.need_section("tags")?)?,
             validation: Validation::read(&document.need_section("validation")?, warnings)?,
-        })
+        };
+        if let Some(upstream) = &config.edge.upstream {
+            upstream.compare(document, config.edge.shadow.as_ref(), warnings)?;
+        }
+        Ok(config)
     }
 }
 

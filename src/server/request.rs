@@ -97,6 +97,18 @@ impl Session {
         result
     }
 
+    /// Returns when the client is gone. Bytes behind the body are those of its next request, and stay.
+    async fn gone(&mut self) {
+        if let Some(http) = &mut self.http
+            && self.failure.is_none()
+            && http.is_body_done()
+            && http.read_body_or_idle(true).await.is_err()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
+
     async fn read(&mut self, deadlines: &Deadlines) -> Result<Option<Bytes>, BodyError> {
         let http = self.http.as_mut().ok_or(BodyError::Disconnected)?;
         if http.is_body_done() {
@@ -162,6 +174,10 @@ struct Body {
 impl RequestBody for Body {
     async fn chunk(&mut self) -> Result<Option<Bytes>, BodyError> {
         self.session.lock().await.chunk(&self.deadlines).await
+    }
+
+    async fn gone(&mut self) {
+        self.session.lock().await.gone().await;
     }
 }
 

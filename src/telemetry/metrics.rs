@@ -9,7 +9,7 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 
-use crate::telemetry::exchange::Exchange;
+use crate::telemetry::{exchange::Exchange, upstream::Upstream};
 
 /// Sizes from 1 KiB to 16 GiB, in steps of 4.
 const SIZES: [f64; 13] = [
@@ -104,6 +104,11 @@ impl Metrics {
         self.registry.register(Box::new(self.uploads_memory.clone()))?;
         self.registry.register(Box::new(self.lines_dropped.clone()))?;
         self.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
+    }
+
+    /// Those of the servers behind us, where there are any: once.
+    pub fn upstream(&self) -> prometheus::Result<Upstream> {
+        Upstream::register(&self.registry)
     }
 
     /// A request's head was read; its end is told by [`Metrics::finished`].

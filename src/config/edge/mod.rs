@@ -8,16 +8,18 @@ use ipnet::IpNet;
 
 use crate::config::{
     Warning,
-    edge::{downloads::Downloads, limits::Limits, uploads::Uploads},
-    schema::{Key, section, value},
+    edge::{downloads::Downloads, limits::Limits, shadow::Shadow, uploads::Uploads, upstream::Upstream},
+    schema::{Key, Shape, key, section, value},
     section::{Field, Section},
-    storage::Storage,
+    storage::{Demand, Storage},
 };
 
 pub(in crate::config) mod development;
 pub mod downloads;
 pub mod limits;
+pub mod shadow;
 pub mod uploads;
+pub mod upstream;
 
 pub(in crate::config) const KEYS: &[Key] = &[
     value("strict").or("false"),
@@ -25,6 +27,8 @@ pub(in crate::config) const KEYS: &[Key] = &[
     section("uploads", uploads::KEYS).always(),
     section("limits", limits::KEYS).always(),
     section("downloads", downloads::KEYS).always(),
+    key("upstream", Shape::Gathered(upstream::KEYS)),
+    section("shadow", shadow::KEYS),
     section("tls", &[value("development").or("false"), value("directory").or("certs/dev")]).always(),
 ];
 
@@ -35,16 +39,35 @@ pub struct Edge {
     pub uploads: Uploads,
     pub limits: Limits,
     pub downloads: Downloads,
+    /// The registry that answers in our place.
+    pub upstream: Option<Upstream>,
+    /// Only together with `upstream`.
+    pub shadow: Option<Shadow>,
 }
 
 impl Edge {
     pub(in crate::config) fn read(edge: &Section<'_>, storage: &Storage, warnings: &mut Vec<Warning>) -> Result<Self> {
+        let shadow = edge.section("shadow")?;
+        let upstream = edge.section("upstream")?;
+        if let (Some(shadow), None) = (&shadow, &upstream) {
+            return Err(shadow.fail("needs edge.upstream: without it there is nothing to compare with"));
+        }
         Ok(Self {
             strict: edge.boolean("strict")?,
             uploads: Uploads::read(&edge.need_section("uploads")?)?,
             limits: Limits::read(&edge.need_section("limits")?)?,
             downloads: Downloads::read(&edge.need_section("downloads")?, storage, warnings)?,
+            upstream: upstream.as_ref().map(Upstream::read).transpose()?,
+            shadow: shadow.as_ref().map(Shadow::read).transpose()?,
         })
+    }
+}
+
+/// Whether there is no use for a storage, because another registry answers and nobody compares.
+pub(in crate::config) fn demand(edge: &Section<'_>) -> Demand {
+    match (edge.find("upstream"), edge.find("shadow")) {
+        (Some(_), None) => Demand::Optional,
+        _ => Demand::Required,
     }
 }
 

@@ -35,7 +35,9 @@ fn walk(keys: &'static [Key], path: &str, visit: &mut impl FnMut(&'static Key, &
         let path = schema::join(path, key.name);
         visit(key, &path);
         match key.shape {
-            Shape::Section(keys) | Shape::Parameters(keys) | Shape::Choice(keys) => walk(keys, &path, visit),
+            Shape::Section(keys) | Shape::Parameters(keys) | Shape::Choice(keys) | Shape::Gathered(keys) => {
+                walk(keys, &path, visit);
+            }
             Shape::List(Shape::Section(keys)) => walk(keys, &format!("{path}.0"), visit),
             _ => {}
         }
