@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, Uri, header};
 
 use crate::{
     api::{
-        Connection, Log, Reply, Request, Scheme, Target, access, bounded,
+        Connection, Head, Log, Reply, Scheme, Target, access, bounded,
         error::Error,
         gateway::{finish, mark, text},
         query::Query,
@@ -40,7 +40,7 @@ impl Gate {
     ///
     /// # Errors
     /// The answer.
-    pub async fn admit(&self, request: &Request) -> Result<Log, Reply> {
+    pub async fn admit(&self, request: Head<'_>) -> Result<Log, Reply> {
         let mut log = Log::default();
         let error = match Route::parse(request.uri.path(), self.settings.base.prefix()) {
             Ok(route) => match self.authorise(route, request, &mut log).await {
@@ -51,7 +51,7 @@ impl Gate {
         };
         let outside = matches!(error, Error::Unrouted(Unrouted::Nothing | Unrouted::Version1));
         let (mut reply, failure) = error.into_reply();
-        finish(&mut reply, &request.method);
+        finish(&mut reply, request.method);
         if !outside {
             mark(&mut reply.headers, &self.settings);
         }
@@ -59,8 +59,8 @@ impl Gate {
         Err(reply)
     }
 
-    async fn authorise(&self, route: Route, request: &Request, log: &mut Log) -> Result<(), Error> {
-        let Request { method, uri, headers, connection, .. } = request;
+    async fn authorise(&self, route: Route, request: Head<'_>, log: &mut Log) -> Result<(), Error> {
+        let Head { method, uri, headers, connection, .. } = request;
         *log = self::log(&route);
         if let Some(media_type) = form(headers) {
             return Err(Error::ContentType(media_type));

@@ -54,6 +54,24 @@ pub struct Request {
     pub body: Box<dyn RequestBody>,
 }
 
+/// A request without its body, for those who look at it only.
+#[derive(Clone, Copy)]
+pub struct Head<'a> {
+    pub id: Uuid,
+    pub method: &'a Method,
+    pub uri: &'a Uri,
+    pub headers: &'a HeaderMap,
+    pub connection: &'a Connection,
+}
+
+impl Request {
+    #[must_use]
+    pub fn head(&self) -> Head<'_> {
+        let Self { id, method, uri, headers, connection, .. } = self;
+        Head { id: *id, method, uri, headers, connection }
+    }
+}
+
 /// What is known of the connection that a request came on.
 #[derive(Clone, Debug)]
 pub struct Connection {
@@ -169,6 +187,12 @@ fn bounded(text: &str) -> String {
 }
 
 impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.head().fmt(f)
+    }
+}
+
+impl fmt::Debug for Head<'_> {
     /// Neither headers nor query: tokens, passwords and upload states travel in them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut request = f.debug_struct("Request");

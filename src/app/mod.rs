@@ -42,6 +42,7 @@ mod policy;
 mod storage;
 mod tasks;
 mod trust;
+mod upstream;
 
 /// Serves until the process is told to stop.
 ///
@@ -73,6 +74,7 @@ pub fn check(config: &Config) -> Result<Vec<String>> {
     if let Driver::S3(s3) = &config.storage.driver {
         bucket::unasked(config, s3, &clock)?;
     }
+    upstream::check(config)?;
     let mut notices = identity::check(config, clock.as_ref())?;
     notices.extend(delivery::check(config)?);
     notices.extend(trust::check(&config.auth, &clock)?);
@@ -108,7 +110,7 @@ impl Log {
 /// Everything that serves, bound and ready.
 struct App {
     server: Server,
-    handler: Arc<Rim>,
+    handler: Arc<dyn server::Handler>,
     observer: Arc<observe::Requests>,
     debug: Option<(Debug, Pages)>,
     tasks: tasks::Tasks,
@@ -122,30 +124,25 @@ impl App {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = Arc::new(Metrics::new().context("the metrics cannot be set up")?);
         let health = Health::default();
-        let opened = storage::open(config, &clock, &metrics).await?;
-        let storage = opened.store;
-        let delivery = delivery::build(config, opened.locator, &clock)?;
-        for notice in &delivery.notices {
-            tracing::warn!("{notice}");
-        }
-        let registry = open_registry(config, &storage, &clock).await?;
-        let registry = Arc::new(match delivery.locator {
-            Some(locator) => registry.with_locator(storage::watched(locator, &config.storage, &metrics)),
-            None => registry,
-        });
-        let authority = Arc::new(trust::authority(&config.auth, &clock)?);
+        let demoted = Arc::new(AtomicBool::new(false));
+        let behind = match &config.edge.upstream {
+            None => Behind::registry(config, &health, &clock, &metrics, &demoted).await?,
+            Some(upstream) => {
+                let front = upstream::build(config, upstream, &health, &clock, &metrics).await?;
+                let checks = checks::all(&config.health, &config.storage, None)?;
+                Behind { handler: Arc::new(front), registry: None, updates: Vec::new(), checks }
+            }
+        };
         let identity = identity::load(config, clock.as_ref())?;
         let server = Server::bind(server_settings(config, identity.tls)?)?;
         let debug = open_debug(config, &health, &metrics).await?;
-        let demoted = Arc::new(AtomicBool::new(false));
-        let handler = Arc::new(Rim(gateway(config, &registry, authority, &health, &demoted)?));
         let observer = Arc::new(observe::Requests::new(Arc::clone(&metrics), writers.access, Arc::clone(&clock)));
-        let checks = checks::all(&config.health, &config.storage, &storage)?;
+        let Behind { handler, registry, updates, checks } = behind;
         let tasks = tasks::Tasks {
             registry,
             metrics,
             lines: writers.lines,
-            updates: delivery.updates,
+            updates,
             purging: config.storage.purging.filter(|_| !config.storage.read_only),
             demoted,
         };
@@ -179,6 +176,42 @@ impl App {
         }
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+/// What answers, and what it needs beside it.
+struct Behind {
+    handler: Arc<dyn server::Handler>,
+    /// `None` where another registry answers.
+    registry: Option<Arc<Registry>>,
+    updates: Vec<networks::Update>,
+    checks: Vec<crate::health::Check>,
+}
+
+impl Behind {
+    /// Our own registry over the configured storage.
+    async fn registry(
+        config: &Config,
+        health: &Health,
+        clock: &Arc<dyn Clock>,
+        metrics: &Arc<Metrics>,
+        demoted: &Arc<AtomicBool>,
+    ) -> Result<Self> {
+        let opened = storage::open(config, clock, metrics).await?;
+        let storage = opened.store;
+        let delivery = delivery::build(config, opened.locator, clock)?;
+        for notice in &delivery.notices {
+            tracing::warn!("{notice}");
+        }
+        let registry = open_registry(config, &storage, clock).await?;
+        let registry = Arc::new(match delivery.locator {
+            Some(locator) => registry.with_locator(storage::watched(locator, &config.storage, metrics)),
+            None => registry,
+        });
+        let authority = Arc::new(trust::authority(&config.auth, clock)?);
+        let gateway = gateway(config, &registry, authority, health, demoted)?;
+        let checks = checks::all(&config.health, &config.storage, Some(&storage))?;
+        Ok(Self { handler: Arc::new(Rim(gateway)), registry: Some(registry), updates: delivery.updates, checks })
     }
 }
 

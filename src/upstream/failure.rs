@@ -17,6 +17,8 @@ const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 #[derive(Debug, thiserror::Error)]
 pub(in crate::upstream) enum Failure {
+    #[error("a health check failed")]
+    Unhealthy,
     #[error("every upstream fails its check")]
     Down,
     #[error("no upstream can be reached: {0}")]
@@ -39,6 +41,7 @@ impl Failure {
     pub(in crate::upstream) fn into_reply(self) -> Reply {
         let closed = || StatusCode::from_u16(CLIENT_CLOSED_REQUEST).unwrap_or(StatusCode::BAD_REQUEST);
         let (status, code, message) = match &self {
+            Self::Unhealthy => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, "a health check failed"),
             Self::Down | Self::Unreachable(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, "the upstream cannot be reached")
             }

@@ -228,7 +228,7 @@ impl Broken {
             Failure::Broken { .. } => server.count(Outcome::Broken),
             Failure::Stalled { .. } => server.count(Outcome::Stalled),
             Failure::Client(_) | Failure::Gone => server.count(Outcome::Abandoned),
-            Failure::Down | Failure::Unreachable(_) | Failure::Unsendable(_) => {}
+            Failure::Unhealthy | Failure::Down | Failure::Unreachable(_) | Failure::Unsendable(_) => {}
         }
         failure
     }

@@ -22,6 +22,7 @@ mod forward;
 mod headers;
 mod pool;
 mod server;
+pub mod shadow;
 
 use std::{
     collections::BTreeMap,
@@ -38,7 +39,7 @@ use crate::{
     api::{self, Scheme, gate},
     health::{Check, Checks, Parts, probe::Probe},
     telemetry::upstream::Upstream as Metrics,
-    upstream::{endpoint::Endpoint, server::Server},
+    upstream::{endpoint::Endpoint, failure::Failure, server::Server},
 };
 
 /// Everything that the configuration says about the registry behind us.
@@ -122,6 +123,12 @@ impl Proxy {
             .map(|at| Arc::clone(&self.servers[at]))
             .collect()
     }
+}
+
+/// The answer while one of the operator's health checks fails.
+#[must_use]
+pub fn unhealthy() -> api::Reply {
+    Failure::Unhealthy.into_reply()
 }
 
 impl Parts for Proxy {

@@ -44,4 +44,5 @@ mod tags;
 mod tokens;
 mod upload_bed;
 mod uploads;
+mod upstream;
 mod wire;

@@ -118,6 +118,18 @@ impl Storage {
     }
 }
 
+/// What a configuration says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan<'a> {
+    pub storage: Option<&'a Storage>,
+    pub transport: Transport,
+    pub certificate: &'a Certificate,
+    /// Lines more below `http`.
+    pub http: &'a str,
+    /// Sections more.
+    pub sections: &'a str,
+}
+
 /// A running registry over a directory or a bucket.
 #[derive(Debug)]
 pub(crate) struct Registry {
@@ -145,6 +157,15 @@ impl Registry {
     ) -> Self {
         fs::create_dir_all(directory).unwrap();
         let certificate = Certificate::create(directory);
+        let auth = auth_section(auth, directory, &certificate);
+        let plan = Plan { storage: Some(storage), transport, certificate: &certificate, http: "", sections: &auth };
+        Self::start_as(program, directory, &plan)
+    }
+
+    /// The same with everything said.
+    pub(crate) fn start_as(program: &Program, directory: &Path, plan: &Plan<'_>) -> Self {
+        let &Plan { storage, transport, certificate, http: more, sections } = plan;
+        fs::create_dir_all(directory).unwrap();
         let address = free_address();
         let http = match transport {
             Transport::Plain => String::new(),
@@ -154,18 +175,23 @@ impl Registry {
                 certificate.key.display()
             ),
         };
-        let secret = if storage.is_directory() { format!("  secret: {HTTP_SECRET}\n") } else { String::new() };
+        let secret = if storage.is_some_and(Storage::is_directory) { format!("  secret: {HTTP_SECRET}\n") } else { String::new() };
         let config = format!(
             "version: 0.1\n\
              log:\n  level: info\n  accesslog:\n    disabled: true\n\
-             storage:\n{}\
-             http:\n  addr: {address}\n{secret}{http}{}",
-            storage.0,
-            auth_section(auth, directory, &certificate),
+             {}\
+             http:\n  addr: {address}\n{secret}{http}{more}{sections}",
+            storage.map_or_else(String::new, |storage| format!("storage:\n{}", storage.0)),
         );
         write_private(&directory.join("config.yml"), &config);
         let process = spawn(program, directory, address);
-        Self { address, certificate, program: program.clone(), directory: directory.to_path_buf(), process }
+        Self {
+            address,
+            certificate: certificate.clone(),
+            program: program.clone(),
+            directory: directory.to_path_buf(),
+            process,
+        }
     }
 
     /// `127.0.0.1:PORT`.
@@ -182,6 +208,11 @@ impl Registry {
         let log = self.directory.join("log");
         let said = || fs::read_to_string(&log).is_ok_and(|log| log.contains(text));
         self.process.wait_until(&format!("it logs {text:?}"), said);
+    }
+
+    /// What it has written.
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
     }
 
     /// SIGKILL.
@@ -221,7 +252,8 @@ pub(crate) fn spawn(program: &Program, directory: &Path, address: SocketAddr) ->
     process
 }
 
-fn auth_section(auth: Auth, directory: &Path, certificate: &Certificate) -> String {
+/// The section `auth`; what it names lies in the directory.
+pub(crate) fn auth_section(auth: Auth, directory: &Path, certificate: &Certificate) -> String {
     match auth {
         Auth::None => String::new(),
         Auth::Htpasswd => {
