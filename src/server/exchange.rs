@@ -19,6 +19,7 @@ use crate::{
         framing::Refusal,
         reply::{self, After},
         request::{self, Shared},
+        stream::Prompt,
     },
 };
 
@@ -83,11 +84,12 @@ pub enum Ending {
 }
 
 /// Answers the request whose head `session` has read, with `refusal` if there is one. The session comes back unless
-/// it has been used up.
+/// it has been used up. `prompt` is there where what is written may be held back.
 pub(super) async fn run(
     context: &Arc<Context>,
     session: ServerSession,
     connection: &api::Connection,
+    prompt: Option<&Arc<Prompt>>,
     refusal: Option<Refusal>,
 ) -> (Ending, Option<ServerSession>) {
     let started = Instant::now();
@@ -95,7 +97,7 @@ pub(super) async fn run(
     let id = Uuid::new_v4();
     let head = request::head(&session);
     let mut exchange = record(id, &head, connection);
-    let session = request::share(session, &head);
+    let session = request::share(session, &head, prompt);
     // Where a badly framed request ends is not known for sure.
     let after = if refusal.is_some() { After::Close } else { After::Reuse };
     let mut reply = match refusal {

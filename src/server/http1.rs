@@ -30,6 +30,7 @@ pub(super) async fn serve(
     allowance: &HeadAllowance,
     connection: &api::Connection,
 ) -> Closing {
+    let prompt = stream.prompt();
     let mut stream: Stream = Box::new(stream);
     let mut ahead = BytesMut::new();
     let mut closing = Closing::Now;
@@ -52,7 +53,7 @@ pub(super) async fn serve(
             }
         }
         let refusal = framing::judge(&session, &context.limits).err();
-        match exchange::run(context, session, connection, refusal).await {
+        match exchange::run(context, session, connection, Some(&prompt), refusal).await {
             (Ending::Cut, _) => return Closing::Reset,
             (Ending::Complete, Some(session)) => match session.finish().await.ok().flatten() {
                 Some(reusable) => {

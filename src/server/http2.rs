@@ -105,5 +105,5 @@ async fn request(context: &Arc<Context>, session: HttpSession, connection: &api:
     let mut session = ServerSession::new_http2(session);
     session.set_write_timeout(Some(context.deadlines.write));
     let refusal = framing::judge(&session, &context.limits).err();
-    exchange::run(context, session, connection, refusal).await;
+    exchange::run(context, session, connection, None, refusal).await;
 }

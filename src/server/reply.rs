@@ -124,10 +124,13 @@ async fn stream(
             return Ending::Cut;
         };
         left = rest;
+        // The last piece leaves with the answer's end; when the one behind any other comes, nobody knows.
+        session.lock().await.set_prompt(left > 0);
         if send(session, chunk, false).await.is_none() {
             return Ending::Disconnected;
         }
     }
+    session.lock().await.set_prompt(false);
     if length.is_some() && left > 0 {
         warn!(length, missing = left, "an answer was shorter than it said");
         return Ending::Cut;

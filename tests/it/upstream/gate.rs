@@ -4,7 +4,10 @@
 use std::path::Path;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    time::timeout,
+};
 
 use crate::{
     stage::credentials,
@@ -17,7 +20,7 @@ use crate::{
     },
     upstream::{
         front::{Front, Setting},
-        scripted::{Upstream, fields, say},
+        scripted::{PATIENCE, Upstream, fields, say},
     },
 };
 
@@ -147,10 +150,10 @@ async fn a_server_on_a_socket() {
         let address = front.address();
         async move { say(address, "GET /v2/ HTTP/1.1\r\nHost: r\r\nConnection: close\r\n\r\n").await }
     });
-    let (mut stream, _) = listener.accept().await.unwrap();
+    let (mut stream, _) = timeout(PATIENCE, listener.accept()).await.expect("nobody called").unwrap();
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.unwrap());
+        head.push(timeout(PATIENCE, stream.read_u8()).await.expect("no head").unwrap());
     }
     assert!(fields(&String::from_utf8(head).unwrap()).contains(&"host: r".to_owned()));
     stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
