@@ -87,12 +87,7 @@ pub fn describe(path: &str, prefix: &str) -> Log {
 
 /// What a route says to the log.
 pub(in crate::api) fn log(route: &Route) -> Log {
-    Log {
-        route: Some(route.label()),
-        repository: route.repository().cloned(),
-        target: target(route),
-        ..Log::default()
-    }
+    Log { route: Some(route.label()), repository: route.repository().cloned(), target: target(route), ..Log::default() }
 }
 
 /// What of a request decides who sent it.

@@ -75,9 +75,8 @@ pub(super) async fn build(
     let counted = Arc::new(metrics.upstream().context("the metrics cannot be set up")?);
     let proxy = Arc::new(Proxy::new(settings(config, upstream)?, &counted));
     health.consist_of(Arc::clone(&proxy) as _);
-    let gate = || -> Result<Gate> {
-        Ok(Gate::new(Arc::new(trust::authority(&config.auth, clock)?), policy::api(config)?))
-    };
+    let gate =
+        || -> Result<Gate> { Ok(Gate::new(Arc::new(trust::authority(&config.auth, clock)?), policy::api(config)?)) };
     let shadow = match &config.edge.shadow {
         None => None,
         Some(configured) => {

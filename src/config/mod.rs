@@ -128,8 +128,7 @@ impl Config {
         refuse_metadata_database(document)?;
         refuse_proxy(document)?;
         let edge = document.need_section("edge")?;
-        let storage =
-            Storage::read(&document.need_section("storage")?, edge::demand(&edge), environment, warnings)?;
+        let storage = Storage::read(&document.need_section("storage")?, edge::demand(&edge), environment, warnings)?;
         let config = Self {
             log: Log::read(document)?,
             middlewares: middleware::read(document.section("middleware")?.as_ref(), &storage, warnings)?,
@@ -143,7 +142,7 @@ impl Config {
             validation: Validation::read(&document.need_section("validation")?, warnings)?,
         };
         if let Some(upstream) = &config.edge.upstream {
-            upstream.compare(document, config.edge.shadow.as_ref(), warnings)?;
+            upstream.judge(document, config.edge.shadow.as_ref(), warnings)?;
         }
         Ok(config)
     }

@@ -59,8 +59,7 @@ pub(in crate::upstream) fn reply(
     }
     let mut headers = headers::inward(answer.headers());
     let incoming = answer.into_body();
-    let bodiless =
-        *method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let bodiless = *method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let body = if bodiless || incoming.is_end_stream() {
         lease.end();
         Body::Empty
@@ -79,11 +78,7 @@ pub(in crate::upstream) fn reply(
 }
 
 /// The body, piece by piece; trailers are not passed on.
-fn content(
-    incoming: Incoming,
-    lease: Lease,
-    patience: Duration,
-) -> BoxStream<'static, Result<Bytes, StreamError>> {
+fn content(incoming: Incoming, lease: Lease, patience: Duration) -> BoxStream<'static, Result<Bytes, StreamError>> {
     let pieces = stream::unfold(Some((incoming, lease)), move |state| async move {
         let (mut incoming, mut lease) = state?;
         loop {

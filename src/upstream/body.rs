@@ -66,10 +66,7 @@ impl Body for Outgoing {
     type Data = Bytes;
     type Error = BrokenOff;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let Self::Fed { pieces, left, ended } = self.get_mut() else { return Poll::Ready(None) };
         if *ended {
             return Poll::Ready(None);

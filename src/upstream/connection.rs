@@ -33,8 +33,11 @@ impl Connection {
     pub(in crate::upstream) async fn open(endpoint: &Endpoint, patience: Duration) -> io::Result<Self> {
         let late = |_| io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {patience:?}"));
         let stream = timeout(patience, endpoint.connect()).await.map_err(late)??;
-        let (sender, connection) =
-            http1::Builder::new().max_buf_size(BUFFER).handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(BUFFER)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(io::Error::other)?;
         // How it ended is told to whoever waits for an answer.
         let driver = Driver(tokio::spawn(async move { drop(connection.await) }));
         Ok(Self { sender, _driver: driver })

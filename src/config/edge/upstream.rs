@@ -100,7 +100,7 @@ impl Upstream {
     ///
     /// # Errors
     /// `verify_tokens` without `auth`.
-    pub(in crate::config) fn compare(
+    pub(in crate::config) fn judge(
         &self,
         document: &Section<'_>,
         shadow: Option<&Shadow>,

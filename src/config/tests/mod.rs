@@ -15,6 +15,7 @@ use crate::config::{
 mod middlewares;
 mod reference;
 mod s3;
+mod upstream;
 
 /// The least that is valid and warned about by nobody.
 const BASE: &str = "version: 0.1\nstorage: {inmemory: {}}\nauth: none\n\

@@ -86,6 +86,16 @@ fn the_reference_shows_every_parameter_of_s3() {
 }
 
 #[test]
+fn the_reference_shows_every_key_of_an_upstream() {
+    let block = uncommented(&shipped("reference.yml"), "  # upstream:");
+    let text = format!("version: 0.1\nauth: none\nstorage: inmemory\nedge:\n  tls: {{development: true}}\n{block}");
+    assert_eq!(parse(&text).unwrap().warnings, []);
+    let document = yaml::parse(&text, &Origin::Default).unwrap();
+    shows(&document, edge::upstream::KEYS, "edge.upstream");
+    shows(&document, edge::shadow::KEYS, "edge.shadow");
+}
+
+#[test]
 fn the_reference_shows_every_storage_middleware() {
     let block = uncommented(&shipped("reference.yml"), "# middleware:");
     let loaded = parse(&format!("{}\n{block}", with("storage: {s3: {bucket: b, region: eu-west-1}}"))).unwrap();

@@ -128,7 +128,8 @@ fn codes(theirs: &Side, ours: &Side) -> Option<(Kind, String, String)> {
 
 /// A document by what it says, everything else byte by byte.
 fn body(question: &Question, theirs: &Side, ours: &Side) -> Option<(Kind, String, String)> {
-    let differ = |their: &dyn fmt::Display, our: &dyn fmt::Display| Some((Kind::Body, their.to_string(), our.to_string()));
+    let differ =
+        |their: &dyn fmt::Display, our: &dyn fmt::Display| Some((Kind::Body, their.to_string(), our.to_string()));
     if !ours.is_whole() {
         return differ(&theirs.body.hash, &"broken off");
     }

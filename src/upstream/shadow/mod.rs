@@ -27,7 +27,9 @@ use tokio::{
 use uuid::Uuid;
 
 use crate::{
-    api::{self, Body, BodyError, Connection, Head, Log, Reply, RequestBody, StreamError, gate::Gate, gateway::Gateway},
+    api::{
+        self, Body, BodyError, Connection, Head, Log, Reply, RequestBody, StreamError, gate::Gate, gateway::Gateway,
+    },
     telemetry::upstream::Upstream as Metrics,
     upstream::{
         Proxy,

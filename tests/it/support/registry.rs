@@ -175,7 +175,11 @@ impl Registry {
                 certificate.key.display()
             ),
         };
-        let secret = if storage.is_some_and(Storage::is_directory) { format!("  secret: {HTTP_SECRET}\n") } else { String::new() };
+        let secret = if storage.is_some_and(Storage::is_directory) {
+            format!("  secret: {HTTP_SECRET}\n")
+        } else {
+            String::new()
+        };
         let config = format!(
             "version: 0.1\n\
              log:\n  level: info\n  accesslog:\n    disabled: true\n\

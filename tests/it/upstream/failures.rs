@@ -82,7 +82,8 @@ async fn what_is_no_answer_is_502() {
     ] {
         let mut upstream = Upstream::start().await;
         let front = Front::before(&upstream);
-        let client = tokio::spawn(say_owned(front.address(), "PATCH /v2/x HTTP/1.1\r\nHost: r\r\nConnection: close\r\n\r\n"));
+        let client =
+            tokio::spawn(say_owned(front.address(), "PATCH /v2/x HTTP/1.1\r\nHost: r\r\nConnection: close\r\n\r\n"));
         let (mut caller, _) = upstream.asked().await;
         // It may have hung up before all was said.
         let _ = tokio::io::AsyncWriteExt::write_all(&mut caller.stream, answer.as_bytes()).await;

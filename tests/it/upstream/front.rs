@@ -135,6 +135,8 @@ impl Pair {
         let certificate = Certificate::create(here);
         let auth = auth_section(auth, here, &certificate);
         let data = here.join("data");
+        // The upstream makes it with its first push, and who only reads makes none.
+        std::fs::create_dir(&data).unwrap();
         let stored = Storage::directory(&data);
         let plan = Plan {
             storage: Some(&stored),

@@ -107,15 +107,40 @@ async fn http2_in_front_becomes_http1_behind() {
         curl.arg(&certificate.authority).args(&arguments).arg(&url);
         let client = tokio::task::spawn_blocking(move || run(&mut curl));
         let (mut caller, head) = upstream.asked().await;
-        let framing: Vec<_> =
-            fields(&head).into_iter().filter(|line| line.starts_with("content-l") || line.starts_with("transfer")).collect();
+        let framing: Vec<_> = fields(&head)
+            .into_iter()
+            .filter(|line| line.starts_with("content-l") || line.starts_with("transfer"))
+            .collect();
         assert_eq!(framing.first().map(String::as_str), expected, "{arguments:?}");
         assert!(fields(&head).contains(&format!("host: {}", front.address())), "{head}");
         assert!(fields(&head).contains(&"x-forwarded-ssl: on".to_owned()), "{head}");
         assert_eq!(caller.body(received.len()).await, received.as_bytes());
-        caller.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n4\r\nyes!\r\n0\r\n\r\n").await;
+        caller
+            .say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n4\r\nyes!\r\n0\r\n\r\n")
+            .await;
         assert_eq!(client.await.unwrap(), "yes!");
     }
+}
+
+/// A stream that is reset is a client that is gone.
+#[tokio::test]
+async fn who_leaves_on_http2_is_gone_as_well() {
+    if !tools::present(&["curl"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let certificate = Certificate::create(directory.path());
+    let mut upstream = Upstream::start().await;
+    let edge = format!("  upstream:\n    servers: http://{}\n    health: {{interval: 0s}}\n", upstream.address);
+    let setting = Setting { transport: Transport::Tls, edge: &edge, sections: "auth: none\n", storage: None };
+    let front = Front::start(&directory.path().join("front"), &certificate, &setting);
+    let mut curl = command("curl", ["--silent", "--http2", "--cacert"]);
+    let mut curl = curl.arg(&certificate.authority).arg(format!("https://{}/v2/x", front.address())).spawn().unwrap();
+    let (mut caller, _) = upstream.asked().await;
+    curl.kill().unwrap();
+    curl.wait().unwrap();
+    assert_eq!(caller.rest().await, b"");
+    front.await_metric("pierhead_upstream_requests_total", &["abandoned"], |count| count >= 1.0).await;
 }
 
 #[tokio::test]
@@ -145,7 +170,8 @@ async fn a_server_on_a_socket() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("registry.sock");
     let listener = tokio::net::UnixListener::bind(&path).unwrap();
-    let front = Front::with(&format!("  upstream:\n    servers: unix:{}\n    health: {{interval: 0s}}\n", path.display()));
+    let front =
+        Front::with(&format!("  upstream:\n    servers: unix:{}\n    health: {{interval: 0s}}\n", path.display()));
     let client = tokio::spawn({
         let address = front.address();
         async move { say(address, "GET /v2/ HTTP/1.1\r\nHost: r\r\nConnection: close\r\n\r\n").await }

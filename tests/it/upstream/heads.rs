@@ -201,7 +201,8 @@ async fn pipelined_requests_keep_their_order() {
     let upstream = Upstream::start().await;
     let front = Front::before(&upstream);
     upstream.always("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-    let request = "GET /v2/ HTTP/1.1\r\nHost: r\r\n\r\n".repeat(9) + "GET /v2/ HTTP/1.1\r\nHost: r\r\nConnection: close\r\n\r\n";
+    let request =
+        "GET /v2/ HTTP/1.1\r\nHost: r\r\n\r\n".repeat(9) + "GET /v2/ HTTP/1.1\r\nHost: r\r\nConnection: close\r\n\r\n";
     let got = say(front.address(), &request).await;
     assert_eq!(got.matches("HTTP/1.1 200 OK").count(), 10, "{got}");
 }

@@ -4,9 +4,11 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
-use http::Method;
+use http::{HeaderValue, Method, header};
+use tokio::time::sleep;
 
 use crate::{
     clients::{BUILDAH, CRANE, CTR, DOCKER, ORAS, PODMAN, Play, REGCTL, SKOPEO},
@@ -52,13 +54,13 @@ async fn counts(debug: std::net::SocketAddr) -> Counts {
 
 /// The counts when nothing has been added to them for a while.
 async fn settled(debug: std::net::SocketAddr) -> Counts {
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     let mut last = counts(debug).await;
     loop {
         // Longer than the wait before a second look.
-        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        sleep(Duration::from_secs(3)).await;
         let next = counts(debug).await;
-        if next == last || std::time::Instant::now() > deadline {
+        if next == last || Instant::now() > deadline {
             return next;
         }
         last = next;
@@ -131,7 +133,13 @@ impl Planted {
     }
 
     async fn ask(&self, path: &str) -> (u16, String) {
-        let answer = send(self.front.address(), empty(Method::GET, path)).await.unwrap();
+        let mut request = empty(Method::GET, path);
+        // Without it, docker-registry hides manifests of the specification.
+        let accept = HeaderValue::from_static(
+            "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json",
+        );
+        request.headers_mut().insert(header::ACCEPT, accept);
+        let answer = send(self.front.address(), request).await.unwrap();
         (answer.status().as_u16(), String::from_utf8_lossy(answer.body()).into_owned())
     }
 
@@ -142,8 +150,15 @@ impl Planted {
         let labels: Vec<_> = labels.iter().map(String::as_str).collect();
         self.front.await_metric("pierhead_shadow_differences_total", &labels, |count| count >= 1.0).await;
         let told = format!("shadow: GET {} differs: ", path.split('?').next().unwrap());
-        let log = self.front.registry.log();
-        let line = log.lines().find(|line| line.contains(&told)).unwrap_or_else(|| panic!("{told} not in {log}"));
+        let deadline = Instant::now() + PATIENCE;
+        let line = loop {
+            let log = self.front.registry.log();
+            match log.lines().find(|line| line.contains(&told)) {
+                Some(line) => break line.to_owned(),
+                None => assert!(Instant::now() < deadline, "{told} not in {log}"),
+            }
+            sleep(Duration::from_millis(50)).await;
+        };
         assert!(line.contains(&format!("{kind}: theirs ")) && line.contains("ours "), "{line}");
     }
 }
