@@ -95,7 +95,7 @@ pub trait RequestBody: Send {
     /// Returns when the client is known to be gone, after the body's end: for those who wait for somebody else and would
     /// wait for nobody. Before the end, [`RequestBody::chunk`] tells.
     async fn gone(&mut self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -67,7 +67,7 @@ pub(super) async fn write(context: &Context, session: &Shared, method: &Method, 
         Body::Empty => Ending::Complete,
         Body::Full(body) => send(session, body, true).await.map_or(Ending::Disconnected, |()| Ending::Complete),
         Body::Stream { length, content } => stream(session, Some(length), content).await,
-        Body::Open(content) => stream(session, None, content).await,
+        Body::Open(pieces) => stream(session, None, pieces).await,
     }
 }
 

@@ -115,7 +115,7 @@ impl Session {
         {
             return;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     async fn read(&mut self, deadlines: &Deadlines) -> Result<Option<Bytes>, BodyError> {

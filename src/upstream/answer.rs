@@ -66,12 +66,11 @@ pub(in crate::upstream) fn reply(
     } else {
         let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let content = content(incoming, lease, patience);
-        match length {
-            Some(length) => Body::Stream { length, content },
-            None => {
-                headers.remove(header::CONTENT_LENGTH);
-                Body::Open(content)
-            }
+        if let Some(length) = length {
+            Body::Stream { length, content }
+        } else {
+            headers.remove(header::CONTENT_LENGTH);
+            Body::Open(content)
         }
     };
     Ok(Reply { status, headers, body, log: Log::default() })

@@ -31,9 +31,6 @@ pub(in crate::upstream) enum Failure {
     Client(BodyError),
     #[error("the client went away")]
     Gone,
-    /// A head that no request can have.
-    #[error("the request cannot be passed on: {0}")]
-    Unsendable(http::Error),
 }
 
 impl Failure {
@@ -50,7 +47,7 @@ impl Failure {
             Self::Client(BodyError::TimedOut) => {
                 (StatusCode::REQUEST_TIMEOUT, ErrorCode::Unknown, "the client sent too slowly")
             }
-            Self::Client(BodyError::Malformed) | Self::Unsendable(_) => {
+            Self::Client(BodyError::Malformed) => {
                 (StatusCode::BAD_REQUEST, ErrorCode::Unknown, "the request is malformed")
             }
             Self::Client(BodyError::Disconnected) | Self::Gone => {

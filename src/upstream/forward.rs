@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, Uri, header, uri::PathAndQuery};
+use http::{Method, Request, Response, Uri, header};
 use hyper::body::Incoming;
 use tokio::{sync::Notify, time::sleep};
 
@@ -108,8 +108,7 @@ impl Proxy {
             framing: &framing,
         };
         let headers = headers::outward(&headers, &client);
-        let target = uri.path_and_query().map_or("/", PathAndQuery::as_str).parse();
-        let target = target.map_err(|error: http::uri::InvalidUri| Failure::Unsendable(error.into()))?;
+        let target = uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from);
         Ok(Errand { method, target, headers, framing, body, taken: first.is_some(), first })
     }
 
@@ -139,7 +138,7 @@ impl Proxy {
         let stalled = || Broken::Final(Failure::Stalled { server: server.name().to_owned() });
         let (feeder, outgoing) = body::channel(&errand.framing);
         let wanted = Arc::new(Notify::new());
-        let request = errand.request(outgoing, &wanted).map_err(Broken::Final)?;
+        let request = errand.request(outgoing, &wanted);
         let mut sending = pin!(async {
             connection.sender.try_send_request(request).await.map_err(|mut error| match error.take_message() {
                 Some(_) => Broken::Unsent,
@@ -164,11 +163,10 @@ impl Proxy {
                     return Ok(Answered { answer: answer?, unfed: Some(feeder) });
                 }
                 fed = feeding => match fed {
-                    Ok(()) => {}
+                    // Closed: the reason comes with the answer, or in its place.
+                    Ok(()) | Err(Unfed::Closed) => {}
                     Err(Unfed::Client(error)) => return Err(Broken::Final(Failure::Client(error))),
                     Err(Unfed::Stalled) => return Err(stalled()),
-                    // The reason comes with the answer, or in its place.
-                    Err(Unfed::Closed) => {}
                 },
             }
         }
@@ -200,9 +198,11 @@ impl Errand {
         if idempotent && whole { Repeatable::Yes } else { Repeatable::No }
     }
 
-    fn request(&self, body: Outgoing, wanted: &Arc<Notify>) -> Result<Request<Outgoing>, Failure> {
-        let request = Request::builder().method(&self.method).uri(&self.target).body(body);
-        let mut request = request.map_err(Failure::Unsendable)?;
+    /// `wanted` is told when the server asks for the body.
+    fn request(&self, body: Outgoing, wanted: &Arc<Notify>) -> Request<Outgoing> {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.target.clone();
         *request.headers_mut() = self.headers.clone();
         if self.headers.contains_key(header::EXPECT) {
             let wanted = Arc::clone(wanted);
@@ -212,7 +212,7 @@ impl Errand {
                 }
             });
         }
-        Ok(request)
+        request
     }
 }
 
@@ -228,7 +228,7 @@ impl Broken {
             Failure::Broken { .. } => server.count(Outcome::Broken),
             Failure::Stalled { .. } => server.count(Outcome::Stalled),
             Failure::Client(_) | Failure::Gone => server.count(Outcome::Abandoned),
-            Failure::Unhealthy | Failure::Down | Failure::Unreachable(_) | Failure::Unsendable(_) => {}
+            Failure::Unhealthy | Failure::Down | Failure::Unreachable(_) => {}
         }
         failure
     }

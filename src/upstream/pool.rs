@@ -40,12 +40,10 @@ impl Pool {
     pub(in crate::upstream) fn take(&self, repeatable: Repeatable) -> Option<Connection> {
         let idle_max = if repeatable == Repeatable::Yes { IDLE } else { FRESH };
         let mut kept = self.lock();
-        while let Some(last) = kept.pop_back_if(|last| last.since.elapsed() < idle_max) {
-            if last.connection.is_ready() {
-                return Some(last.connection);
-            }
-        }
-        None
+        // One that was put back a moment ago may not be ready yet; it will be for the next.
+        let at = kept.iter().rposition(|it| it.connection.is_ready())?;
+        let is_young = kept.get(at).is_some_and(|it| it.since.elapsed() < idle_max);
+        if is_young { kept.remove(at).map(|it| it.connection) } else { None }
     }
 
     pub(in crate::upstream) fn put(&self, connection: Connection) {

@@ -15,7 +15,7 @@ use crate::{
         registry::{Auth, Plan, Program, Registry, Storage, Transport, auth_section},
         tools,
     },
-    upstream::scripted::Upstream,
+    upstream::scripted::{PATIENCE, Upstream},
 };
 
 /// A front, and where its operator looks.
@@ -93,9 +93,8 @@ impl Front {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        if tokio::time::timeout(super::scripted::PATIENCE, wait).await.is_err() {
-            panic!("{name} {labels:?} never came to that:\n{}", self.page("/metrics").await.1);
-        }
+        let came = tokio::time::timeout(PATIENCE, wait).await.is_ok();
+        assert!(came, "{name} {labels:?} never came to that:\n{}", self.page("/metrics").await.1);
     }
 }
 

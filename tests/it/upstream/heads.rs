@@ -163,13 +163,12 @@ async fn a_body_of_unknown_length_is_chunked_again() {
 async fn exchange(stream: &mut TcpStream, caller: &mut Option<Caller>, upstream: &mut Upstream, path: &str) {
     let request = format!("GET {path} HTTP/1.1\r\nHost: r\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
-    let head = match caller {
-        Some(caller) => caller.head().await.expect("the connection is used again"),
-        None => {
-            let (fresh, head) = upstream.asked().await;
-            *caller = Some(fresh);
-            head
-        }
+    let head = if let Some(caller) = caller {
+        caller.head().await.expect("the connection is used again")
+    } else {
+        let (fresh, head) = upstream.asked().await;
+        *caller = Some(fresh);
+        head
     };
     assert!(head.starts_with(&format!("GET {path} ")), "{head}");
     let caller = caller.as_mut().unwrap();
