@@ -27,12 +27,14 @@ fn large_figures_before_the_same_registry_beside_nginx() {
     let images = Layout::create(&here.join("images"));
     images.add_image("small", 1);
     images.add_large("large", GIBIBYTE);
-    let storage = Storage::directory(&here.join("data"));
-    let back = here.join("back");
-    let registry = Registry::start_on(&Program::distribution(), &back, &storage, Transport::Plain, Auth::None);
     for start in [nginx, front] {
         let place = tempfile::tempdir_in(here).unwrap();
-        measure(&start(place.path(), &registry), &images, place.path());
+        let here = place.path();
+        // A registry of its own for each: what it knows already would not be pushed.
+        let storage = Storage::directory(&here.join("data"));
+        let program = Program::distribution();
+        let registry = Registry::start_on(&program, &here.join("back"), &storage, Transport::Plain, Auth::None);
+        measure(&start(here, &registry), &images, here);
     }
 }
 
