@@ -11,6 +11,8 @@ pub mod acme;
 pub mod server;
 pub mod tls;
 
+pub mod upstream;
+
 pub mod api;
 pub mod auth;
 pub mod registry;

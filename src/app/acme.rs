@@ -64,7 +64,7 @@ pub(super) fn challenges(acme: &Acme) -> Arc<dyn Challenges> {
 }
 
 /// Over `store` where the registry's storage holds the state; `None` where no authority is asked.
-pub(super) fn open(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>) -> Result<Option<Acme>> {
+pub(super) fn open(config: &Config, store: Option<&Arc<dyn Store>>, clock: &Arc<dyn Clock>) -> Result<Option<Acme>> {
     let Some(acme) = &config.http.acme else { return Ok(None) };
     let settings = settings(config, acme)?;
     let (store, root, sealing) = match &acme.state {
@@ -76,6 +76,8 @@ pub(super) fn open(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Cloc
                 );
             }
             let secret = Secret::new(secret.expose().clone().into_bytes());
+            let store = store
+                .context("edge.acme.state is storage, but another registry answers: there is no storage of ours")?;
             (Arc::clone(store), Layout.acme(), Sealing::Encrypted(secret))
         }
     };
@@ -187,9 +189,12 @@ fn alone(config: &Config) -> Result<Renewal> {
         (State::Storage { .. }, Driver::Filesystem { root, .. }) => {
             Arc::new(Filesystem::open(root).context("storage.filesystem cannot be used")?)
         }
+        (State::Storage { .. }, Driver::None) => {
+            bail!("edge.acme.state is storage, but another registry answers: there is no storage of ours")
+        }
         (State::Directory(path), _) => directory(path)?,
     };
-    let acme = open(config, &store, &clock)?.context("edge.acme is not enabled in this configuration")?;
+    let acme = open(config, Some(&store), &clock)?.context("edge.acme is not enabled in this configuration")?;
     Ok(acme.renewal(Arc::new(Certificates::default()), None))
 }
 

@@ -48,6 +48,7 @@ mod policy;
 mod storage;
 mod tasks;
 mod trust;
+mod upstream;
 
 /// How long a stop waits for a last write about certificates.
 const LETTING_GO: Duration = Duration::from_secs(5);
@@ -85,6 +86,7 @@ pub fn check(config: &Config) -> Result<Vec<String>> {
     if let Driver::S3(s3) = &config.storage.driver {
         bucket::unasked(config, s3, &clock)?;
     }
+    upstream::check(config)?;
     let mut notices = identity::check(config, clock.as_ref())?;
     acme::check(config)?;
     notices.extend(delivery::check(config)?);
@@ -121,7 +123,7 @@ impl Log {
 /// Everything that serves, bound and ready.
 struct App {
     server: Server,
-    handler: Arc<Rim>,
+    handler: Arc<dyn server::Handler>,
     observer: Arc<observe::Requests>,
     debug: Option<(Debug, Pages)>,
     tasks: tasks::Tasks,
@@ -137,20 +139,17 @@ impl App {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = Arc::new(Metrics::new().context("the metrics cannot be set up")?);
         let health = Health::default();
-        let opened = storage::open(config, &clock, &metrics).await?;
-        let storage = opened.store;
-        let delivery = delivery::build(config, opened.locator, &clock)?;
-        for notice in &delivery.notices {
-            tracing::warn!("{notice}");
-        }
-        let registry = open_registry(config, &storage, &clock).await?;
-        let registry = Arc::new(match delivery.locator {
-            Some(locator) => registry.with_locator(storage::watched(locator, &config.storage, &metrics)),
-            None => registry,
-        });
-        let authority = Arc::new(trust::authority(&config.auth, &clock)?);
+        let demoted = Arc::new(AtomicBool::new(false));
+        let behind = match &config.edge.upstream {
+            None => Behind::registry(config, &health, &clock, &metrics, &demoted).await?,
+            Some(upstream) => {
+                let front = upstream::build(config, upstream, &health, &clock, &metrics).await?;
+                let checks = checks::all(&config.health, &config.storage, None)?;
+                Behind { handler: Arc::new(front), storage: None, registry: None, updates: Vec::new(), checks }
+            }
+        };
         let identity = identity::load(config, &clock)?;
-        let acme = acme::open(config, &storage, &clock)?;
+        let acme = acme::open(config, behind.storage.as_ref(), &clock)?;
         let renewal = match acme.as_ref().zip(identity.as_ref()) {
             Some((acme, identity)) => {
                 let figures = metrics.acme().context("the metrics cannot be set up")?;
@@ -166,10 +165,8 @@ impl App {
         let debug = listeners::bind_debug(config).await?;
         listeners::report(&server, debug.as_ref());
         let debug = debug.map(|debug| (debug, pages(config, &health, &metrics)));
-        let demoted = Arc::new(AtomicBool::new(false));
-        let handler = Arc::new(Rim(gateway(config, &registry, authority, &health, &demoted)?));
         let observer = Arc::new(observe::Requests::new(Arc::clone(&metrics), writers.access, Arc::clone(&clock)));
-        let checks = checks::all(&config.health, &config.storage, &storage)?;
+        let Behind { handler, registry, updates, checks, .. } = behind;
         let banner = listeners::banner(&server, identity.as_ref().and_then(|identity| identity.authority()));
         let watch = |identity| certificates::Watch { identity, metrics: Arc::clone(&metrics) };
         let tasks = tasks::Tasks {
@@ -177,7 +174,7 @@ impl App {
             certificates: identity.map(watch),
             metrics,
             lines: writers.lines,
-            updates: delivery.updates,
+            updates,
             purging: config.storage.purging.filter(|_| !config.storage.read_only),
             demoted,
         };
@@ -215,6 +212,49 @@ impl App {
         }
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+/// What answers, and what it needs beside it.
+struct Behind {
+    handler: Arc<dyn server::Handler>,
+    /// Both `None` where another registry answers.
+    storage: Option<Arc<dyn Store>>,
+    registry: Option<Arc<Registry>>,
+    updates: Vec<networks::Update>,
+    checks: Vec<crate::health::Check>,
+}
+
+impl Behind {
+    /// Our own registry over the configured storage.
+    async fn registry(
+        config: &Config,
+        health: &Health,
+        clock: &Arc<dyn Clock>,
+        metrics: &Arc<Metrics>,
+        demoted: &Arc<AtomicBool>,
+    ) -> Result<Self> {
+        let opened = storage::open(config, clock, metrics).await?;
+        let storage = opened.store;
+        let delivery = delivery::build(config, opened.locator, clock)?;
+        for notice in &delivery.notices {
+            tracing::warn!("{notice}");
+        }
+        let registry = open_registry(config, &storage, clock).await?;
+        let registry = Arc::new(match delivery.locator {
+            Some(locator) => registry.with_locator(storage::watched(locator, &config.storage, metrics)),
+            None => registry,
+        });
+        let authority = Arc::new(trust::authority(&config.auth, clock)?);
+        let gateway = gateway(config, &registry, authority, health, demoted)?;
+        let checks = checks::all(&config.health, &config.storage, Some(&storage))?;
+        Ok(Self {
+            handler: Arc::new(Rim(gateway)),
+            storage: Some(storage),
+            registry: Some(registry),
+            updates: delivery.updates,
+            checks,
+        })
     }
 }
 

@@ -67,7 +67,7 @@ pub(super) fn api(config: &Config) -> Result<api::settings::Settings> {
         // Files take chunks of any size; of a bucket a chunk below a part costs two writes more.
         chunk_size_min: match &config.storage.driver {
             Driver::S3(s3) => Some(s3.part_size),
-            Driver::Filesystem { .. } | Driver::Memory => None,
+            Driver::Filesystem { .. } | Driver::Memory | Driver::None => None,
         },
         token_grace: config.edge.uploads.token_grace,
         downloads: downloads(&config.edge.downloads),

@@ -30,7 +30,8 @@ const GAUGES: Duration = Duration::from_secs(5);
 const PURGE_SPREAD_SECS: u64 = 3600;
 
 pub(super) struct Tasks {
-    pub(super) registry: Arc<Registry>,
+    /// `None` where another registry answers.
+    pub(super) registry: Option<Arc<Registry>>,
     /// `None` where no TLS is spoken.
     pub(super) certificates: Option<Watch>,
     pub(super) metrics: Arc<Metrics>,
@@ -55,11 +56,12 @@ impl Tasks {
     }
 
     async fn recheck(&self) {
+        let Some(registry) = &self.registry else { return std::future::pending().await };
         let mut ticks = interval(RECHECK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            match self.registry.recheck().await {
+            match registry.recheck().await {
                 Ok(()) => self.demoted.store(false, Ordering::Relaxed),
                 // A record that we cannot read was written by somebody who knows more than we do.
                 Err(
@@ -76,7 +78,7 @@ impl Tasks {
             if self.is_demoted() {
                 continue;
             }
-            if let Err(error) = self.registry.erase_finished().await {
+            if let Err(error) = registry.erase_finished().await {
                 tracing::warn!("what is left of finished uploads could not be erased: {error}");
             }
         }
@@ -91,21 +93,25 @@ impl Tasks {
         loop {
             ticks.tick().await;
             self.metrics.set_log_lines_dropped(self.lines.dropped());
-            self.metrics.set_uploads_memory(self.registry.upload_memory_taken());
-            let cache = self.registry.cache_counts();
-            self.metrics.set_cache_looks(cache.looks, cache.hits);
+            if let Some(registry) = &self.registry {
+                self.metrics.set_uploads_memory(registry.upload_memory_taken());
+                let cache = registry.cache_counts();
+                self.metrics.set_cache_looks(cache.looks, cache.hits);
+            }
         }
     }
 
     async fn purge(&self) {
-        let Some(purging) = self.purging else { return std::future::pending().await };
+        let (Some(purging), Some(registry)) = (self.purging, &self.registry) else {
+            return std::future::pending().await;
+        };
         let interval = purging.interval.max(Duration::from_secs(1));
         let spread = u64::from(uuid::Uuid::new_v4().as_fields().0) % PURGE_SPREAD_SECS.min(interval.as_secs());
         let mut next = Instant::now() + Duration::from_secs(spread);
         loop {
             sleep_until(next).await;
             next += interval;
-            self.purge_once(purging).await;
+            self.purge_once(registry, purging).await;
         }
     }
 
@@ -122,12 +128,12 @@ impl Tasks {
         }
     }
 
-    async fn purge_once(&self, purging: Purging) {
+    async fn purge_once(&self, registry: &Registry, purging: Purging) {
         if self.is_demoted() {
             return;
         }
         let mode = if purging.dry_run { Mode::Report } else { Mode::Remove };
-        match self.registry.purge_uploads(purging.age, mode).await {
+        match registry.purge_uploads(purging.age, mode).await {
             Ok(purged) => tracing::info!(
                 purge.abandoned = purged.abandoned,
                 purge.finished = purged.finished,
@@ -173,7 +179,7 @@ mod tests {
         };
         let registry = Arc::new(Registry::open(Arc::clone(&store), clock, settings).await.unwrap());
         let tasks = Tasks {
-            registry,
+            registry: Some(Arc::clone(&registry)),
             certificates: None,
             metrics: Arc::new(Metrics::new().unwrap()),
             lines: Writer::start(std::io::sink()).unwrap().0,
@@ -182,7 +188,7 @@ mod tests {
             demoted: Arc::new(AtomicBool::new(demoted)),
         };
         let minute = Duration::from_mins(1);
-        tasks.purge_once(Purging { age: minute, interval: minute, dry_run: false }).await;
+        tasks.purge_once(&registry, Purging { age: minute, interval: minute, dry_run: false }).await;
         assert_eq!(store.head(&started).await.is_err(), purged, "demoted: {demoted}");
     }
 

@@ -131,7 +131,10 @@ fn assign(node: &mut Node, shape: &Shape, elements: &[&str], spelling: Spelling,
         return Ok(Outcome::Assigned);
     };
     match shape {
-        Shape::Section(keys) => {
+        Shape::Section(keys) | Shape::Gathered(keys) => {
+            if matches!(shape, Shape::Gathered(_)) {
+                node.gather(keys[0].name);
+            }
             let Some((key, rest)) = field(keys, elements, spelling) else { return Ok(Outcome::Unrecognized) };
             let spelling = if key.name == schema::OWN { Spelling::Joined } else { spelling };
             assign(entry(node, key.name, &value.origin)?, &key.shape, rest, spelling, value)

@@ -132,9 +132,9 @@ impl Config {
         refuse_metadata_database(document)?;
         refuse_proxy(document)?;
         let edge = document.need_section("edge")?;
-        let storage = Storage::read(&document.need_section("storage")?, environment, warnings)?;
+        let storage = Storage::read(&document.need_section("storage")?, edge::demand(&edge), environment, warnings)?;
         let own = Edge::read(&edge, &storage, warnings)?;
-        Ok(Self {
+        let config = Self {
             log: Log::read(document)?,
             middlewares: middleware::read(document.section("middleware")?.as_ref(), &storage, warnings)?,
             storage,
@@ -146,7 +146,11 @@ impl Config {
             catalog: Catalog::read(&document.need_section("catalog")?)?,
             tags: Tags::read(&document.need_section("tags")?)?,
             validation: Validation::read(&document.need_section("validation")?, warnings)?,
-        })
+        };
+        if let Some(upstream) = &config.edge.upstream {
+            upstream.judge(document, config.edge.shadow.as_ref(), warnings)?;
+        }
+        Ok(config)
     }
 }
 

@@ -109,6 +109,15 @@ impl Node {
         }
     }
 
+    /// Turns a value or a list into a map that holds it under a key; nothing stays nothing.
+    pub(in crate::config) fn gather(&mut self, key: &str) {
+        if !self.is_null() && !matches!(self.value, Value::Map(_)) {
+            let whole = Self::empty_map(self.origin.clone());
+            let held = std::mem::replace(self, whole);
+            self.value = Value::Map(vec![(key.to_owned(), held)]);
+        }
+    }
+
     /// What it occupies, in bytes, roughly.
     pub(in crate::config) fn weight(&self) -> usize {
         const OVERHEAD: usize = size_of::<Node>();

@@ -36,6 +36,8 @@ pub(in crate::config) enum Shape {
     Parameters(&'static [Key]),
     /// The same; a bare word stands for the key of that name with nothing below it.
     Choice(&'static [Key]),
+    /// Exactly these keys; a value or a list alone stands for the first of them.
+    Gathered(&'static [Key]),
     List(&'static Self),
     /// Names of the operator's choice.
     Named(&'static Self),
@@ -156,7 +158,7 @@ pub(in crate::config) fn inspect(node: &Node, shape: &Shape, path: &str, warning
     for (name, child) in entries {
         let path = join(path, name);
         match shape {
-            Shape::Section(keys) | Shape::Parameters(keys) | Shape::Choice(keys) => match keys
+            Shape::Section(keys) | Shape::Parameters(keys) | Shape::Choice(keys) | Shape::Gathered(keys) => match keys
                 .iter()
                 .find(|key| key.name == name)
             {
@@ -179,9 +181,11 @@ pub(in crate::config) fn inspect(node: &Node, shape: &Shape, path: &str, warning
 /// Writes the default at every key in force that nobody has set; null is not set.
 pub(in crate::config) fn fill(node: &mut Node, shape: &Shape) {
     match shape {
-        Shape::Section(keys) | Shape::Parameters(keys) | Shape::Choice(keys) => {
-            if matches!(shape, Shape::Choice(_)) {
-                node.spread();
+        Shape::Section(keys) | Shape::Parameters(keys) | Shape::Choice(keys) | Shape::Gathered(keys) => {
+            match shape {
+                Shape::Choice(_) => node.spread(),
+                Shape::Gathered(keys) => node.gather(keys[0].name),
+                _ => {}
             }
             let Value::Map(entries) = &mut node.value else { return };
             for key in keys.iter().filter(|key| key.effect == Effect::InForce) {

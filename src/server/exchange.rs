@@ -22,6 +22,7 @@ use crate::{
         proxies::Hop,
         reply::{self, After},
         request::{self, Shared},
+        stream::Prompt,
     },
 };
 
@@ -93,11 +94,12 @@ pub enum Ending {
 }
 
 /// Answers the request whose head `session` has read, with `refusal` if there is one. The session comes back unless
-/// it has been used up.
+/// it has been used up. `prompt` is there where what is written may be held back.
 pub(super) async fn run(
     context: &Arc<Context>,
     session: ServerSession,
     hop: &Hop,
+    prompt: Option<&Arc<Prompt>>,
     refusal: Option<Refusal>,
 ) -> (Ending, Option<ServerSession>) {
     let started = Instant::now();
@@ -106,7 +108,7 @@ pub(super) async fn run(
     let head = request::head(&session);
     let connection = context.proxies.resolve(hop, &head.headers);
     let mut exchange = record(id, &head, &connection);
-    let session = request::share(session, &head);
+    let session = request::share(session, &head, prompt);
     // Where a badly framed request ends is not known for sure.
     let after = if refusal.is_some() { After::Close } else { After::Reuse };
     let mut reply = match refusal {

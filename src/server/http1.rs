@@ -27,6 +27,7 @@ const READ_PAST_HEAD: usize = 64 << 10;
 
 /// Serves requests until one side wants no more.
 pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, allowance: &HeadAllowance, hop: &Hop) -> Closing {
+    let prompt = stream.prompt();
     let mut stream: Stream = Box::new(stream);
     let mut ahead = BytesMut::new();
     let mut closing = Closing::Now;
@@ -54,7 +55,7 @@ pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, allowance:
         };
         let answered = match elsewhere {
             Some(there) => passthrough::http::forward(context, session, hop, there).await,
-            None => exchange::run(context, session, hop, refusal).await,
+            None => exchange::run(context, session, hop, Some(&prompt), refusal).await,
         };
         match answered {
             (Ending::Cut, _) => return Closing::Reset,

@@ -106,5 +106,5 @@ async fn request(context: &Arc<Context>, session: HttpSession, hop: &Hop) {
     let misdirected = |passthrough: &Passthrough| passthrough.elsewhere(&session, hop).err();
     let refusal = framing::judge(&session, &context.limits).err();
     let refusal = refusal.or_else(|| context.passthrough.as_deref().and_then(misdirected));
-    exchange::run(context, session, hop, refusal).await;
+    exchange::run(context, session, hop, None, refusal).await;
 }

@@ -12,7 +12,7 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use crate::telemetry::{acme::Figures, exchange::Exchange, passthrough::Passages};
+use crate::telemetry::{acme::Figures, exchange::Exchange, passthrough::Passages, upstream::Upstream};
 
 /// Sizes from 1 KiB to 16 GiB, in steps of 4.
 const SIZES: [f64; 13] = [
@@ -125,6 +125,11 @@ impl Metrics {
         self.registry.register(Box::new(self.certificates.clone()))?;
         self.registry.register(Box::new(self.certificates_refused.clone()))?;
         self.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
+    }
+
+    /// Those of the servers behind us, where there are any: once.
+    pub fn upstream(&self) -> prometheus::Result<Upstream> {
+        Upstream::register(&self.registry)
     }
 
     /// A request's head was read; its end is told by [`Metrics::finished`].

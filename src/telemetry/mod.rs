@@ -14,4 +14,5 @@ pub mod metrics;
 pub mod passthrough;
 pub mod process;
 pub mod text;
+pub mod upstream;
 pub mod writer;

@@ -15,13 +15,15 @@ const FOUNDATION: [&str; 4] = ["oci", "secret", "telemetry", "clock"];
 const MAY_USE: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("cli", &["app", "config"]),
-    ("app", &["acme", "config", "server", "tls", "api", "auth", "registry", "store", "health", "import"]),
+    ("app", &["acme", "config", "server", "tls", "api", "auth", "registry", "store", "health", "import", "upstream"]),
     ("import", &[]),
     ("config", &[]),
     ("server", &["api", "health"]),
     // The one table from inner errors to answers; the registry hands on why the store failed.
     ("api/error.rs", &["registry", "auth", "store"]),
     ("api", &["registry", "auth"]),
+    // It answers as `api` does, and a shadow asks our own gateway; it is watched as everything is.
+    ("upstream", &["api", "health"]),
     ("health", &[]),
     ("registry", &["store"]),
     ("auth", &[]),
@@ -51,7 +53,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     (
         r"\bStatusCode\b|\bhttp::(Response|response)\b",
         // What a bucket answers is read where it is asked.
-        &["api/", "server/", "health/", "telemetry/", "oci/error_code.rs", "store/s3/"],
+        &["api/", "server/", "upstream/", "health/", "telemetry/", "oci/error_code.rs", "store/s3/"],
     ),
     // Time and environment come in as arguments.
     (r"\b(SystemTime|OffsetDateTime|Utc)::now|::now_(utc|local)\b", &["clock.rs"]),

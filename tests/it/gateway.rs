@@ -352,7 +352,7 @@ async fn collect(body: Body) -> (Bytes, bool) {
     let mut content = match body {
         Body::Empty => return (Bytes::new(), false),
         Body::Full(bytes) => return (bytes, false),
-        Body::Stream { content, .. } => content,
+        Body::Stream { content, .. } | Body::Open(content) => content,
     };
     let mut bytes = BytesMut::new();
     while let Some(chunk) = content.next().await {

@@ -49,4 +49,5 @@ mod tags;
 mod tokens;
 mod upload_bed;
 mod uploads;
+mod upstream;
 mod wire;

@@ -9,10 +9,12 @@ use ipnet::IpNet;
 
 use crate::config::{
     Warning,
-    edge::{downloads::Downloads, limits::Limits, proxies::Proxies, uploads::Uploads},
+    edge::{
+        downloads::Downloads, limits::Limits, proxies::Proxies, shadow::Shadow, uploads::Uploads, upstream::Upstream,
+    },
     schema::{Key, Shape, key, section, value, values},
     section::{Field, Section},
-    storage::Storage,
+    storage::{Demand, Storage},
 };
 
 pub mod acme;
@@ -23,8 +25,10 @@ pub mod listen;
 pub mod passthrough;
 pub mod proxies;
 pub mod redirect;
+pub mod shadow;
 pub mod tls;
 pub mod uploads;
+pub mod upstream;
 
 pub(in crate::config) const KEYS: &[Key] = &[
     value("strict").or("false"),
@@ -40,6 +44,8 @@ pub(in crate::config) const KEYS: &[Key] = &[
     section("acme", acme::KEYS).always(),
     section("tls", tls::KEYS).always(),
     section("hsts", hsts::KEYS).always(),
+    key("upstream", Shape::Gathered(upstream::KEYS)),
+    section("shadow", shadow::KEYS),
 ];
 
 #[derive(Clone, Debug)]
@@ -53,10 +59,19 @@ pub struct Edge {
     pub downloads: Downloads,
     /// `Strict-Transport-Security`, for answers over TLS.
     pub hsts: Option<HeaderValue>,
+    /// The registry that answers in our place.
+    pub upstream: Option<Upstream>,
+    /// Only together with `upstream`.
+    pub shadow: Option<Shadow>,
 }
 
 impl Edge {
     pub(in crate::config) fn read(edge: &Section<'_>, storage: &Storage, warnings: &mut Vec<Warning>) -> Result<Self> {
+        let shadow = edge.section("shadow")?;
+        let upstream = edge.section("upstream")?;
+        if let (Some(shadow), None) = (&shadow, &upstream) {
+            return Err(shadow.fail("needs edge.upstream: without it there is nothing to compare with"));
+        }
         Ok(Self {
             strict: edge.boolean("strict")?,
             proxies: Proxies::read(edge, warnings)?,
@@ -64,7 +79,17 @@ impl Edge {
             limits: Limits::read(&edge.need_section("limits")?)?,
             downloads: Downloads::read(&edge.need_section("downloads")?, storage, warnings)?,
             hsts: hsts::read(&edge.need_section("hsts")?)?,
+            upstream: upstream.as_ref().map(Upstream::read).transpose()?,
+            shadow: shadow.as_ref().map(Shadow::read).transpose()?,
         })
+    }
+}
+
+/// Whether there is no use for a storage, because another registry answers and nobody compares.
+pub(in crate::config) fn demand(edge: &Section<'_>) -> Demand {
+    match (edge.find("upstream"), edge.find("shadow")) {
+        (Some(_), None) => Demand::Optional,
+        _ => Demand::Required,
     }
 }
 

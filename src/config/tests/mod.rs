@@ -17,6 +17,7 @@ mod passthrough;
 mod reference;
 mod s3;
 mod tls;
+mod upstream;
 
 /// The least that is valid and warned about by nobody.
 const BASE: &str = "version: 0.1\nstorage: {inmemory: {}}\nauth: none\n\

@@ -39,7 +39,7 @@ impl Pages {
 
     fn health(&self) -> Answer {
         let report = self.health.report();
-        let status = if report.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let status = if self.health.is_healthy() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         Answer::json(status, &serde_json::json!(report))
     }
 

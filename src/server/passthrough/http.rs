@@ -117,7 +117,7 @@ pub(in crate::server) async fn forward(
             passing.ending = ending;
             exchange.status = refusal.status;
             let method = exchange.method.clone();
-            let shared = request::share(session, &head);
+            let shared = request::share(session, &head, None);
             exchange.ending = reply::write(context, &shared, &method, refusal.reply(), After::Close).await;
             (exchange.ending, exchange::finish(context, &shared, &mut exchange).await)
         }

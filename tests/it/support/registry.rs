@@ -118,6 +118,18 @@ impl Storage {
     }
 }
 
+/// What a configuration says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan<'a> {
+    pub storage: Option<&'a Storage>,
+    pub transport: Transport,
+    pub certificate: &'a Certificate,
+    /// Lines more below `http`.
+    pub http: &'a str,
+    /// Sections more.
+    pub sections: &'a str,
+}
+
 /// A running registry over a directory or a bucket.
 #[derive(Debug)]
 pub(crate) struct Registry {
@@ -163,18 +175,60 @@ impl Registry {
         fs::create_dir_all(directory).unwrap();
         let certificate = Certificate::create(directory);
         let http = more(&certificate);
-        let secret = if storage.is_directory() { format!("  secret: {HTTP_SECRET}\n") } else { String::new() };
+        let sections = auth_section(auth, directory, &certificate);
+        Self::start_configured(program, directory, address, &certificate, Some(storage), &sections, &http)
+    }
+
+    /// The same with everything said.
+    pub(crate) fn start_as(program: &Program, directory: &Path, plan: &Plan<'_>) -> Self {
+        let &Plan { storage, transport, certificate, http: more, sections } = plan;
+        fs::create_dir_all(directory).unwrap();
+        let tls = match transport {
+            Transport::Plain => String::new(),
+            Transport::Tls => tls_section(certificate),
+        };
+        Self::start_configured(
+            program,
+            directory,
+            free_address(),
+            certificate,
+            storage,
+            sections,
+            &format!("{tls}{more}"),
+        )
+    }
+
+    /// `http` stands last: it may be followed by other sections.
+    fn start_configured(
+        program: &Program,
+        directory: &Path,
+        address: SocketAddr,
+        certificate: &Certificate,
+        storage: Option<&Storage>,
+        sections: &str,
+        http: &str,
+    ) -> Self {
+        let secret = if storage.is_some_and(Storage::is_directory) {
+            format!("  secret: {HTTP_SECRET}\n")
+        } else {
+            String::new()
+        };
         let config = format!(
             "version: 0.1\n\
              log:\n  level: info\n  accesslog:\n    disabled: true\n\
-             storage:\n{}\
-             {}http:\n  addr: {address}\n{secret}{http}",
-            storage.0,
-            auth_section(auth, directory, &certificate),
+             {}\
+             {sections}http:\n  addr: {address}\n{secret}{http}",
+            storage.map_or_else(String::new, |storage| format!("storage:\n{}", storage.0)),
         );
         write_private(&directory.join("config.yml"), &config);
         let process = spawn(program, directory, address);
-        Self { address, certificate, program: program.clone(), directory: directory.to_path_buf(), process }
+        Self {
+            address,
+            certificate: certificate.clone(),
+            program: program.clone(),
+            directory: directory.to_path_buf(),
+            process,
+        }
     }
 
     /// `127.0.0.1:PORT`.
@@ -244,7 +298,8 @@ pub(crate) fn launch(command: &mut Command, directory: &Path) -> Process {
     Process::start(command, &directory.join("log"))
 }
 
-fn auth_section(auth: Auth, directory: &Path, certificate: &Certificate) -> String {
+/// The section `auth`; what it names lies in the directory.
+pub(crate) fn auth_section(auth: Auth, directory: &Path, certificate: &Certificate) -> String {
     match auth {
         Auth::None => String::new(),
         Auth::Htpasswd => {
