@@ -285,6 +285,8 @@ fn banner(config: &Config, server: &Server, authority: Option<&PathBuf>) -> Vec<
     let mut lines: Vec<String> = server
         .local_addresses()
         .iter()
+        // The registry's; the others have nothing to try.
+        .take(1)
         .map(|address| match address {
             Address::Unix { .. } => format!("pierhead listens on {address}"),
             Address::Tcp(_) => format!("pierhead listens on {scheme}://{address}"),

@@ -8,7 +8,6 @@ use crate::{
     config::{
         Warning,
         address::{Address, Url},
-        node::Origin,
         schema::{Key, section, value, values},
         section::{Field, Section},
     },
@@ -130,10 +129,9 @@ impl Acme {
             (true, None) => Self::own(&acme, external_url, warnings).map(Some),
             (false, Some(section)) => Self::of_distribution(&section, external_url).map(Some),
             (false, None) => {
-                let written = acme.fields().find(|(name, field)| {
-                    *name != "enabled" && field.node().origin != Origin::Default && !field.node().is_idle()
-                });
-                if let Some((_, field)) = written {
+                // What is there only because somebody meant it.
+                let meant = ["names", "state", "secret", "emails"].iter().find_map(|name| acme.find(name));
+                if let Some(field) = meant.filter(|field| !field.node().is_idle()) {
                     warnings.push(Warning::of(&field, "has no effect while edge.acme.enabled is false"));
                 }
                 Ok(None)
