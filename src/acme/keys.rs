@@ -101,6 +101,10 @@ pub(super) struct Said {
     pub(super) serial: String,
 }
 
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
+
 /// Reads the first certificate of a chain in PEM.
 pub(super) fn said(chain: &str) -> Option<Said> {
     let der = CertificateDer::from_pem_slice(chain.as_bytes()).ok()?;
@@ -109,7 +113,7 @@ pub(super) fn said(chain: &str) -> Option<Said> {
     let (begins, expires) = (validity.not_before.to_datetime(), validity.not_after.to_datetime());
     let serial = certificate.raw_serial();
     let life = Life { begins, expires, place: Place::of(serial) };
-    Some(Said { life, serial: serial.iter().map(|byte| format!("{byte:02x}")).collect() })
+    Some(Said { life, serial: hexadecimal(serial) })
 }
 
 /// The terms of the handshake that proves a name (RFC 8737 section 3).
@@ -140,7 +144,7 @@ pub(super) fn asked_for(name: &str) -> String {
         }
         Ok(IpAddr::V6(address)) => {
             let nibbles = address.octets().into_iter().rev().flat_map(|byte| [byte & 0xf, byte >> 4]);
-            nibbles.map(|nibble| format!("{nibble:x}.")).collect::<String>() + "ip6.arpa"
+            nibbles.fold(String::new(), |text, nibble| text + &format!("{nibble:x}.")) + "ip6.arpa"
         }
         Err(_) => name.to_owned(),
     }

@@ -169,11 +169,8 @@ impl Renewal {
         let poll = self.settings.poll;
         match self.turn(Urgency::WhenDue).await {
             Ok(Outcome::NotDue(until)) => (until - self.clock.now()).try_into().unwrap_or_default(),
-            Ok(Outcome::Issued(_) | Outcome::Busy) => poll,
-            Err(failure) => {
-                tracing::debug!("{failure}");
-                poll
-            }
+            // A failure was logged where it happened.
+            Ok(Outcome::Issued(_) | Outcome::Busy) | Err(_) => poll,
         }
         .clamp(std::time::Duration::from_millis(100).min(poll), poll)
     }
@@ -183,17 +180,12 @@ impl Renewal {
     /// # Errors
     /// Why there is no certificate; what is to be known of it was written down and logged already.
     pub async fn turn(&self, urgency: Urgency) -> Result<Outcome, Failure> {
-        let state = match self.look().await {
-            Ok(state) => state,
-            Err(failure) => {
-                tracing::warn!("certificates could not be looked after: {failure}");
-                return Err(failure);
-            }
-        };
+        let state = self.look().await.inspect_err(unlooked)?;
         if let Plan::Wait(until) = self.plan(&state, urgency) {
             return Ok(Outcome::NotDue(until));
         }
-        let Taken::Ours(lease) = Lease::take(&self.vault).await? else {
+        let taken = Lease::take(&self.vault).await.map_err(Failure::from).inspect_err(unlooked)?;
+        let Taken::Ours(lease) = taken else {
             tracing::debug!("another process is ordering a certificate");
             return Ok(Outcome::Busy);
         };
@@ -212,7 +204,7 @@ impl Renewal {
 
     /// Under the lease: what was due may have been done meanwhile by who held it before.
     async fn act(&self, lease: &Lease, urgency: Urgency) -> Result<Outcome, Failure> {
-        let state = self.look().await?;
+        let state = self.look().await.inspect_err(unlooked)?;
         match self.plan(&state, urgency) {
             Plan::Wait(until) => Ok(Outcome::NotDue(until)),
             Plan::Ask => self.ask(state).await,
@@ -313,7 +305,7 @@ impl Renewal {
         };
         let suggestion = Suggestion { certificate: shown.number, window, ask_again };
         let state = State { suggestion: Some(suggestion), ..state };
-        self.vault.put_state(&state).await?;
+        self.vault.put_state(&state).await.map_err(Failure::from).inspect_err(unlooked)?;
         let due = self.due(&state);
         tracing::info!(
             certificate.serial = shown.said.serial,
@@ -443,6 +435,10 @@ impl Renewal {
     fn shown(&self) -> Option<Shown> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+fn unlooked(failure: &Failure) {
+    tracing::warn!("certificates could not be looked after: {failure}");
 }
 
 fn failed(text: String) -> Failure {

@@ -53,7 +53,7 @@ impl Authority {
             let key = (key.0, key.1.into());
             Account::builder_with_http(Box::new(self.wire.clone())).create_from_key(key, directory.clone()).await
         });
-        let (account, _) = made.map_err(|error| self.failure("the account", error))?;
+        let (account, _) = made.map_err(|error| self.failure("the account", &error))?;
         record.id = Some(account.id().to_owned());
         record.contacts = Vec::new();
         self.vault.put_account(&record).await?;
@@ -71,7 +71,7 @@ impl Authority {
         let (_, key) = key(record)?;
         let builder = Account::builder_with_http(Box::new(self.wire.clone()));
         let account = builder.from_parts(id, key, directory).await;
-        let account = account.map_err(|error| self.failure("the authority's directory", error))?;
+        let account = account.map_err(|error| self.failure("the authority's directory", &error))?;
         match self.reached_by(&account, record.clone()).await {
             Ok(()) => Ok(account),
             Err(Reached::Unknown) if record.binding.is_some() => self.bound().await,
@@ -87,7 +87,7 @@ impl Authority {
         match patiently!(account.update_contacts(&texts).await) {
             Ok(()) => {}
             Err(error) if is_of(&error, NO_ACCOUNT) => return Err(Reached::Unknown),
-            Err(error) => return Err(Reached::Failed(self.failure("the account", error))),
+            Err(error) => return Err(Reached::Failed(self.failure("the account", &error))),
         }
         if record.contacts != *contacts {
             record.contacts.clone_from(contacts);
@@ -110,7 +110,7 @@ impl Authority {
                 .await
         );
         let (account, credentials): (Account, AccountCredentials) =
-            made.map_err(|error| self.failure("the account", error))?;
+            made.map_err(|error| self.failure("the account", &error))?;
         let record = records::Account {
             version: Version1,
             directory: directory.clone(),

@@ -83,7 +83,7 @@ impl Authority {
                 Ok(Some((window, after.try_into().unwrap_or(time::Duration::ZERO))))
             }
             Err(Error::Unsupported(_)) => Ok(None),
-            Err(error) => Err(self.failure("the time of renewal", error)),
+            Err(error) => Err(self.failure("the time of renewal", &error)),
         }
     }
 
@@ -123,7 +123,7 @@ impl Authority {
                 tracing::info!(acme.order = stored.record.url, "an order for a certificate is given up: {problem}");
                 Ok(None)
             }
-            Err(error) => Err(self.failure("the order under way", error)),
+            Err(error) => Err(self.failure("the order under way", &error)),
         }
     }
 
@@ -175,12 +175,12 @@ impl Authority {
             match patiently!(account.new_order(&wanted().replaces(replaces.clone())).await) {
                 Ok(order) => return Ok(order),
                 Err(Error::Api(problem)) if is_passing(&problem) => {
-                    return Err(self.failure("the order", Error::Api(problem)));
+                    return Err(self.failure("the order", &Error::Api(problem)));
                 }
                 Err(error) => tracing::debug!("an order that says what it replaces was not taken: {error}"),
             }
         }
-        patiently!(account.new_order(&wanted()).await).map_err(|error| self.failure("the order", error))
+        patiently!(account.new_order(&wanted()).await).map_err(|error| self.failure("the order", &error))
     }
 
     /// The chain that was issued.
@@ -191,13 +191,13 @@ impl Authority {
         if order.state().status == OrderStatus::Ready {
             let request = keys::request(&self.settings.names, key).map_err(Failure::ours)?;
             patiently!(order.finalize_csr(&request).await)
-                .map_err(|error| self.failure("the request for a certificate", error))?;
+                .map_err(|error| self.failure("the request for a certificate", &error))?;
         }
         let chain = patiently!(order.poll_certificate(&POLLING).await);
         let chain = chain.map_err(|error| match error {
             // An order that cannot become valid any more.
             Error::Str(_) => Failure::refused(format!("no certificate: {error}")).ending_the_order(),
-            error => self.failure("the certificate", error),
+            error => self.failure("the certificate", &error),
         })?;
         self.check(&chain, key)?;
         Ok(chain)
@@ -225,10 +225,10 @@ impl Authority {
     }
 
     /// An error in words, and what it means for the next attempt.
-    fn failure(&self, what: &str, error: Error) -> Failure {
+    fn failure(&self, what: &str, error: &Error) -> Failure {
         let text = format!("{what}: {error}");
-        let failure = match &error {
-            Error::Api(problem) if is_passing(problem) && !is_of(&error, RATE_LIMITED) => Failure::passing(text),
+        let failure = match error {
+            Error::Api(problem) if is_passing(problem) && !is_of(error, RATE_LIMITED) => Failure::passing(text),
             Error::Api(problem) => {
                 let ends = !is_passing(problem) && problem.r#type.as_deref() != Some(NO_ACCOUNT);
                 let failure = Failure::refused(text);

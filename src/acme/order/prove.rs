@@ -43,7 +43,7 @@ impl Authority {
                 }
             }
         });
-        looked.map_err(|error| self.failure("what the authority wants to see", error))
+        looked.map_err(|error| self.failure("what the authority wants to see", &error))
     }
 
     /// What it will ask for.
@@ -53,7 +53,7 @@ impl Authority {
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
             let mut authorization =
-                authorization.map_err(|error| self.failure("what the authority wants to see", error))?;
+                authorization.map_err(|error| self.failure("what the authority wants to see", &error))?;
             let name = match authorization.identifier().identifier {
                 Identifier::Dns(name) => name.to_ascii_lowercase(),
                 Identifier::Ip(address) => address.to_string(),
@@ -142,21 +142,21 @@ impl Authority {
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
             let mut authorization =
-                authorization.map_err(|error| self.failure("what the authority wants to see", error))?;
+                authorization.map_err(|error| self.failure("what the authority wants to see", &error))?;
             if authorization.status != AuthorizationStatus::Pending {
                 continue;
             }
             let name = authorization.identifier().to_string();
             let Some(mut challenge) = authorization.challenge(kind.clone()) else { continue };
             patiently!(challenge.set_ready().await)
-                .map_err(|error| self.failure(&format!("the proof for {name}"), error))?;
+                .map_err(|error| self.failure(&format!("the proof for {name}"), &error))?;
         }
         match patiently!(order.poll_ready(&POLLING).await) {
             Ok(OrderStatus::Ready) => Ok(()),
-            Err(Error::Api(problem)) if is_passing(&problem) => Err(self.failure("the proofs", Error::Api(problem))),
+            Err(Error::Api(problem)) if is_passing(&problem) => Err(self.failure("the proofs", &Error::Api(problem))),
             Err(Error::Api(problem)) => Err(self.unproven(order, &problem.to_string()).await.ending_the_order()),
             Ok(_) => Err(self.unproven(order, "it does not say why").await.ending_the_order()),
-            Err(error) => Err(self.failure("the proofs", error)),
+            Err(error) => Err(self.failure("the proofs", &error)),
         }
     }
 

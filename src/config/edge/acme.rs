@@ -8,7 +8,6 @@ use crate::{
     config::{
         Warning,
         address::{Address, Url},
-        node::Origin,
         schema::{Key, section, value, values},
         section::{Field, Section},
     },
@@ -127,13 +126,12 @@ impl Acme {
             (true, Some(_)) => {
                 Err(enabled.fail("contradicts http.tls.letsencrypt, which means the same; write one of them"))
             }
-            (true, None) => Self::own(&acme, external_url, warnings).map(Some),
+            (true, None) => Self::own(edge, &acme, external_url, warnings).map(Some),
             (false, Some(section)) => Self::of_distribution(&section, external_url).map(Some),
             (false, None) => {
-                let written = acme.fields().find(|(name, field)| {
-                    *name != "enabled" && field.node().origin != Origin::Default && !field.node().is_idle()
-                });
-                if let Some((_, field)) = written {
+                // What is there only because somebody meant it.
+                let meant = ["names", "state", "secret", "emails"].iter().find_map(|name| acme.find(name));
+                if let Some(field) = meant.filter(|field| !field.node().is_idle()) {
                     warnings.push(Warning::of(&field, "has no effect while edge.acme.enabled is false"));
                 }
                 Ok(None)
@@ -141,16 +139,22 @@ impl Acme {
         }
     }
 
-    fn own(acme: &Section<'_>, external_url: Option<&Url>, warnings: &mut Vec<Warning>) -> Result<Self> {
+    fn own(
+        edge: &Section<'_>,
+        acme: &Section<'_>,
+        external_url: Option<&Url>,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Self> {
         let names = names(&acme.list("names")?, external_url, || acme.fail("needs names, or an edge.external_url"))?;
         let challenge = challenge(acme, &names, warnings)?;
         let http_address = acme.find("http_address").map(|field| Address::read(&field)).transpose()?;
-        if matches!(challenge, Challenge::Http { webroot: None }) && http_address.is_none() {
+        let redirects = edge.find("redirect_http_to_https").is_some_and(|field| !field.node().is_idle());
+        if matches!(challenge, Challenge::Http { webroot: None }) && http_address.is_none() && !redirects {
             let field = acme.need("challenge")?;
             warnings.push(Warning::of(
                 &field,
-                "is http-01: the authority comes in plain HTTP, to port 80; set http_address or webroot unless a listener \
-                 of this registry is reached that way",
+                "is http-01: the authority comes in plain HTTP, to port 80; set http_address, webroot or \
+                 edge.redirect_http_to_https unless a listener of this registry is reached that way",
             ));
         }
         Ok(Self {

@@ -11,6 +11,7 @@ use crate::config::{
     validation::Platforms,
 };
 
+mod acme;
 mod listen;
 mod middlewares;
 mod passthrough;

@@ -24,6 +24,7 @@ use rustls::{
 
 use crate::support::{
     certificate::write_private,
+    digest::hexadecimal,
     pebble::Pebble,
     process::{Process, free_address},
     registry::{Program, spawn},
@@ -186,7 +187,7 @@ impl Client {
             }
             let shown = stream.conn.peer_certificates().and_then(|chain| chain.first()).ok_or("no certificate")?;
             let (_, shown) = x509_parser::parse_x509_certificate(shown).map_err(|error| error.to_string())?;
-            Ok(shown.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect())
+            Ok(hexadecimal(shown.raw_serial()))
         };
         look().map_err(|error| error.to_string())
     }
@@ -242,6 +243,10 @@ impl Watch {
         self.seen.serials.lock().unwrap().contains(serial)
     }
 
+    pub(super) fn handshakes(&self) -> usize {
+        self.seen.handshakes.load(Ordering::Relaxed)
+    }
+
     pub(super) fn serials(&self) -> usize {
         self.seen.serials.lock().unwrap().len()
     }
@@ -252,7 +257,7 @@ impl Watch {
         self.seen.ended.store(true, Ordering::Relaxed);
         self.thread.take().unwrap().join().unwrap();
         let failures = self.seen.failures.lock().unwrap();
-        let handshakes = self.seen.handshakes.load(Ordering::Relaxed);
+        let handshakes = self.handshakes();
         println!("{what}: {handshakes} handshakes, {} failed, {} serial numbers", failures.len(), self.serials());
         assert!(failures.is_empty() && handshakes > 10, "{what}: {handshakes} handshakes, {failures:?}");
     }
