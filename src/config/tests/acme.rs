@@ -1,7 +1,10 @@
 //! `edge.acme` and Distribution's `letsencrypt`.
 
 use super::*;
-use crate::config::edge::acme::{Acme, Challenge, KeyType, State};
+use crate::config::{
+    edge::acme::{Acme, Challenge, KeyType, State},
+    tls::Identity,
+};
 
 const LEAST: &str = "enabled: true, names: [a.test], state: /s";
 
