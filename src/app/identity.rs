@@ -11,54 +11,87 @@ use crate::{
     clock::Clock,
     config::{
         Config,
-        tls::{Clients, Demand, Identity, Tls, Version},
+        tls::{Clients, Demand, Identity as Configured, Tls, Version},
     },
     tls::{
         self,
-        certificates::Certificates,
+        certificates::{Certificates, Origin},
         client, development,
         pem::{self, Pair},
     },
 };
 
-/// The terms of every handshake, and what clients must trust when we made it ourselves.
-#[derive(Default)]
-pub(super) struct Shown {
-    pub(super) tls: Option<Arc<rustls::ServerConfig>>,
-    pub(super) authority: Option<PathBuf>,
+/// The terms of every handshake, and the certificates, which are exchanged under a running server.
+pub(super) struct Identity {
+    files: (PathBuf, PathBuf),
+    strictness: pem::Strictness,
+    clock: Arc<dyn Clock>,
+    certificates: Arc<Certificates>,
+    tls: Arc<rustls::ServerConfig>,
+    /// What clients must trust where we made the certificate ourselves.
+    authority: Option<PathBuf>,
 }
 
-pub(super) fn load(config: &Config, clock: &dyn Clock) -> Result<Shown> {
-    let Some(tls) = &config.http.tls else { return Ok(Shown::default()) };
+/// `None` where no TLS is spoken. Warnings go to the log.
+pub(super) fn load(config: &Config, clock: &Arc<dyn Clock>) -> Result<Option<Arc<Identity>>> {
+    let Some(tls) = &config.http.tls else { return Ok(None) };
     let (certificate, key, authority) = match &tls.identity {
-        Identity::Files { certificate, key } => (certificate.clone(), key.clone(), None),
-        Identity::Development { directory } => {
-            let paths = development::ensure(directory, &[], clock)?;
+        Configured::Files { certificate, key } => (certificate.clone(), key.clone(), None),
+        Configured::Development { directory } => {
+            let paths = development::ensure(directory, &[], clock.as_ref())?;
             (paths.certificate, paths.key, Some(paths.authority))
         }
     };
-    let pair = pair(config, &certificate, &key, clock)?;
+    let strictness = strictness(config);
+    let pair = pem::load(&certificate, &key, strictness, clock.now()).context("http.tls")?;
     for warning in pair.warnings() {
         tracing::warn!("http.tls: {warning}");
     }
-    let settings = settings(tls, config.http.http2);
-    Ok(Shown { tls: Some(terms(&settings, &[pair])?), authority })
+    let certificates = Arc::new(Certificates::new(vec![pair]));
+    let tls = tls::server_config(&settings(tls, config.http.http2), Arc::clone(&certificates)).context("http.tls")?;
+    let (files, clock) = ((certificate, key), Arc::clone(clock));
+    Ok(Some(Arc::new(Identity { files, strictness, clock, certificates, tls, authority })))
+}
+
+impl Identity {
+    pub(super) const fn tls(&self) -> &Arc<rustls::ServerConfig> {
+        &self.tls
+    }
+
+    pub(super) const fn authority(&self) -> Option<&PathBuf> {
+        self.authority.as_ref()
+    }
+
+    /// Reads the files again and shows what is in them from now on.
+    ///
+    /// # Errors
+    /// What is wrong with them; then all stays as it was.
+    pub(super) fn reload(&self) -> Result<Vec<String>> {
+        let (certificate, key) = &self.files;
+        let pair = pem::load(certificate, key, self.strictness, self.clock.now())?;
+        let said = pair.warnings().iter().map(|warning| format!("http.tls: {warning}")).collect();
+        self.certificates.replace(Origin::Files, vec![pair]);
+        Ok(said)
+    }
 }
 
 /// Reads what [`load`] would read and makes nothing; returns its warnings.
 pub(super) fn check(config: &Config, clock: &dyn Clock) -> Result<Vec<String>> {
     let Some(tls) = &config.http.tls else { return Ok(Vec::new()) };
     let pairs = match &tls.identity {
-        Identity::Files { certificate, key } => vec![pair(config, certificate, key, clock)?],
-        Identity::Development { .. } => Vec::new(),
+        Configured::Files { certificate, key } => vec![pair(config, certificate, key, clock)?],
+        Configured::Development { .. } => Vec::new(),
     };
     terms(&settings(tls, config.http.http2), &pairs)?;
     Ok(pairs.iter().flat_map(Pair::warnings).map(|warning| format!("http.tls: {warning}")).collect())
 }
 
+const fn strictness(config: &Config) -> pem::Strictness {
+    if config.edge.strict { pem::Strictness::Strict } else { pem::Strictness::Lenient }
+}
+
 fn pair(config: &Config, certificate: &Path, key: &Path, clock: &dyn Clock) -> Result<Pair> {
-    let strictness = if config.edge.strict { pem::Strictness::Strict } else { pem::Strictness::Lenient };
-    pem::load(certificate, key, strictness, clock.now()).context("http.tls")
+    pem::load(certificate, key, strictness(config), clock.now()).context("http.tls")
 }
 
 fn terms(settings: &tls::Settings, pairs: &[Pair]) -> Result<Arc<rustls::ServerConfig>> {

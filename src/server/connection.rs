@@ -1,54 +1,79 @@
 //! One connection from accept to close: who is at its other end, handshake, choice of protocol, and the way it ends.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use rustls::ServerConfig;
-use tokio::{sync::watch, time::timeout};
+use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use crate::{
     api::{self, Scheme},
     server::{
-        Deadlines, Handler, Limits, Terms,
+        Handler, Rules, Terms,
         challenges::{self, Challenges},
+        control::{Control, Phase},
         exchange::Observer,
         http1, http2,
-        proxies::{Hop, Proxies, Standing},
+        proxies::{End, Hop},
         proxy_protocol::{self, Named, ProxyProtocol},
         socket::{HeadAllowance, Socket, Wire},
         stream::Downstream,
     },
 };
 
-/// What every connection of a server shares.
+/// How long an idle connection outlives the listeners.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What every connection of a listener shares.
 pub(super) struct Context {
-    pub(super) handler: Arc<dyn Handler>,
+    pub(super) control: Control,
+    pub(super) answers: Answers,
     pub(super) observer: Arc<dyn Observer>,
     pub(super) challenges: Option<Arc<dyn Challenges>>,
-    pub(super) limits: Limits,
-    pub(super) deadlines: Deadlines,
-    pub(super) proxies: Arc<Proxies>,
-    pub(super) stopping: watch::Receiver<bool>,
+}
+
+/// Who answers requests.
+pub(super) enum Answers {
+    /// The handler of the rules in force.
+    InForce,
+    /// Whatever the rules.
+    Always(Arc<dyn Handler>),
 }
 
 impl Context {
-    pub(super) fn is_stopping(&self) -> bool {
-        *self.stopping.borrow()
+    /// Those in force. Whoever has begun under some goes on under them.
+    pub(super) fn rules(&self) -> Arc<Rules> {
+        self.control.rules()
     }
 
-    /// Completes when the server begins to stop.
-    pub(super) async fn stopped(&self) {
-        // An error means that the server itself is gone.
-        let _ = self.stopping.clone().wait_for(|stopping| *stopping).await;
+    pub(super) fn handler<'a>(&'a self, rules: &'a Rules) -> &'a dyn Handler {
+        match &self.answers {
+            Answers::InForce => rules.handler.as_ref(),
+            Answers::Always(handler) => handler.as_ref(),
+        }
+    }
+
+    /// Whether connections are to end with their next answer.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.control.phase() >= Phase::Leaving
+    }
+
+    /// Completes when connections are to end.
+    pub(super) async fn leaving(&self) {
+        self.control.reached(Phase::Leaving).await;
+    }
+
+    /// Completes when an idle connection is to be closed: a little after the listeners, because a client may have sent
+    /// its next request just before it could see the end.
+    pub(super) async fn farewell(&self) {
+        self.control.reached(Phase::Draining).await;
+        sleep(FAREWELL).await;
     }
 }
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context")
-            .field("limits", &self.limits)
-            .field("deadlines", &self.deadlines)
-            .finish_non_exhaustive()
+        f.debug_struct("Context").field("control", &self.control).finish_non_exhaustive()
     }
 }
 
@@ -65,13 +90,14 @@ pub(super) enum Closing {
 
 pub(super) async fn serve(context: Arc<Context>, socket: Socket, terms: Terms) {
     socket.send_at_once();
+    let rules = context.rules();
     let socket = Arc::new(socket);
     let allowance = HeadAllowance::unlimited();
-    let mut wire = Wire::new(Arc::clone(&socket), Arc::clone(&allowance), context.deadlines.write);
-    let Some(hop) = other_end(&context, &socket, &mut wire, &terms).await else {
+    let mut wire = Wire::new(Arc::clone(&socket), Arc::clone(&allowance), rules.deadlines.write);
+    let Some(hop) = other_end(&rules, &socket, &mut wire, &terms).await else {
         return;
     };
-    let Some((stream, protocol)) = handshake(&context, wire, terms.tls).await else {
+    let Some((stream, protocol)) = handshake(&context, rules.deadlines.handshake, wire, terms.tls).await else {
         return;
     };
     match protocol {
@@ -82,28 +108,28 @@ pub(super) async fn serve(context: Arc<Context>, socket: Socket, terms: Terms) {
         }
         Protocol::Http1 => match http1::serve(&context, stream, &allowance, &hop).await {
             Closing::Now => {}
-            Closing::AfterAnswer => socket.linger(context.deadlines.linger).await,
+            Closing::AfterAnswer => socket.linger(rules.deadlines.linger).await,
             Closing::Reset => socket.reset_on_close(),
         },
     }
 }
 
 /// Who is at the other end, by the PROXY header where one is required; `None` drops the connection.
-async fn other_end(context: &Context, socket: &Socket, wire: &mut Wire, terms: &Terms) -> Option<Hop> {
+async fn other_end(rules: &Rules, socket: &Socket, wire: &mut Wire, terms: &Terms) -> Option<Hop> {
     let scheme = if terms.tls.is_some() { Scheme::Https } else { Scheme::Http };
     let peer = socket.peer();
-    let hop = |peer, standing| Hop { connection: api::Connection { peer, scheme, origin: None }, standing };
+    let hop = |peer, end| Hop { connection: api::Connection { peer, scheme, origin: None }, end };
     if terms.proxy_protocol == ProxyProtocol::Off {
-        return Some(hop(peer, context.proxies.standing(peer)));
+        return Some(hop(peer, End::Known));
     }
-    if !context.proxies.trusts(peer.map(|peer| peer.ip())) {
+    if !rules.proxies.trusts(peer.map(|peer| peer.ip())) {
         debug!(peer = ?peer, "a connection was dropped: its other end is not one of edge.trusted_proxies");
         return None;
     }
-    match timeout(context.deadlines.handshake, proxy_protocol::read(wire)).await {
-        Ok(Ok(Named::Client(client))) => Some(hop(Some(client), context.proxies.standing(Some(client)))),
+    match timeout(rules.deadlines.handshake, proxy_protocol::read(wire)).await {
+        Ok(Ok(Named::Client(client))) => Some(hop(Some(client), End::Known)),
         // The balancer speaks no HTTP: whose headers come over such a connection is not known.
-        Ok(Ok(Named::Nobody)) => Some(hop(peer, Standing::Client)),
+        Ok(Ok(Named::Nobody)) => Some(hop(peer, End::Unknown)),
         Ok(Err(error)) => {
             debug!(peer = ?peer, error = %error, "a connection was dropped");
             None
@@ -121,12 +147,17 @@ enum Protocol {
     Http2,
 }
 
-async fn handshake(context: &Context, wire: Wire, tls: Option<Arc<ServerConfig>>) -> Option<(Downstream, Protocol)> {
+async fn handshake(
+    context: &Context,
+    deadline: Duration,
+    wire: Wire,
+    tls: Option<Arc<ServerConfig>>,
+) -> Option<(Downstream, Protocol)> {
     let Some(config) = tls else {
         return Some((Downstream::plain(wire), Protocol::Http1));
     };
     let accepted = challenges::accept(context.challenges.as_deref(), wire, config);
-    match timeout(context.deadlines.handshake, accepted).await {
+    match timeout(deadline, accepted).await {
         Ok(Ok(None)) => None,
         Ok(Ok(Some(stream))) => {
             let protocol = match stream.get_ref().1.alpn_protocol() {

@@ -10,6 +10,7 @@ use tracing::debug;
 use crate::{
     api,
     server::{
+        Rules,
         connection::{Closing, Context},
         exchange::{self, Ending, RefusedHead},
         framing::{self, Refusal},
@@ -33,12 +34,13 @@ pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, allowance:
         if ahead.is_empty() && !begins(context, &mut stream, &mut ahead).await {
             return closing;
         }
+        let rules = context.rules();
         let mut session = ServerSession::new_http1(stream);
         session.set_pipelining_enabled(true);
         session.set_pipelined_prefix(ahead);
         // Reads are timed here and in the body, where it is known who waits for whom.
         session.set_read_timeout(None);
-        match head(context, &mut session, allowance).await {
+        match head(&rules, &mut session, allowance).await {
             Head::Complete => {}
             Head::Gone => return Closing::Now,
             Head::Unreadable(refusal) => {
@@ -47,8 +49,8 @@ pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, allowance:
                 return refuse(session, refusal).await;
             }
         }
-        let refusal = framing::judge(&session, &context.limits).err();
-        match exchange::run(context, session, hop, refusal).await {
+        let refusal = framing::judge(&session, &rules.limits).err();
+        match exchange::run(context, &rules, session, hop, refusal).await {
             (Ending::Cut, _) => return Closing::Reset,
             (Ending::Complete, Some(session)) => match session.finish().await.ok().flatten() {
                 Some(reusable) => {
@@ -66,10 +68,11 @@ pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, allowance:
 
 /// Waits for the first bytes of a request; false when there will be none.
 async fn begins(context: &Context, stream: &mut Stream, ahead: &mut BytesMut) -> bool {
+    let idle = context.rules().deadlines.idle;
     tokio::select! {
         biased;
-        read = timeout(context.deadlines.idle, stream.read_buf(ahead)) => matches!(read, Ok(Ok(1..))),
-        () = context.stopped() => false,
+        read = timeout(idle, stream.read_buf(ahead)) => matches!(read, Ok(Ok(1..))),
+        () = context.farewell() => false,
     }
 }
 
@@ -81,9 +84,9 @@ enum Head {
 }
 
 /// Reads a whole head within one deadline and one bound of memory.
-async fn head(context: &Context, session: &mut ServerSession, allowance: &HeadAllowance) -> Head {
-    allowance.limit(context.limits.head_bytes + READ_PAST_HEAD);
-    let read = timeout(context.deadlines.head, session.read_request()).await;
+async fn head(rules: &Rules, session: &mut ServerSession, allowance: &HeadAllowance) -> Head {
+    allowance.limit(rules.limits.head_bytes + READ_PAST_HEAD);
+    let read = timeout(rules.deadlines.head, session.read_request()).await;
     let too_large = allowance.is_used_up();
     allowance.lift();
     match read {

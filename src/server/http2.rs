@@ -15,7 +15,7 @@ use tokio::{
 };
 use tracing::debug;
 
-use crate::server::{Limits, connection::Context, exchange, framing, proxies::Hop, stream::Downstream};
+use crate::server::{Limits, Rules, connection::Context, exchange, framing, proxies::Hop, stream::Downstream};
 
 /// What one stream may send ahead of the handler: enough for a layer at full speed over a long line.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -47,8 +47,10 @@ const RUNNING_PER_STREAM: usize = 2;
 
 /// Serves streams until the client leaves, is idle for too long or breaks the rules, or the server stops.
 pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, hop: &Hop) {
-    let handshake = server::handshake(Box::new(stream), Some(options(&context.limits)));
-    let Ok(Ok(mut conn)) = timeout(context.deadlines.head, handshake).await else {
+    // What HTTP/2 agreed on at the beginning holds for the whole connection.
+    let Rules { limits, deadlines, .. } = &*context.rules();
+    let handshake = server::handshake(Box::new(stream), Some(options(limits)));
+    let Ok(Ok(mut conn)) = timeout(deadlines.head, handshake).await else {
         debug!(peer = ?hop.connection.peer, "an HTTP/2 connection did not begin");
         return;
     };
@@ -56,13 +58,13 @@ pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, hop: &Hop)
     let mut streams = JoinSet::new();
     let mut refused = 0;
     let mut leaving = false;
-    let running_max = context.limits.streams as usize * RUNNING_PER_STREAM;
+    let running_max = limits.streams as usize * RUNNING_PER_STREAM;
     loop {
         // The first GOAWAY lets requests that are under way be heard; h2 sends the final one when all have ended.
-        let idle = if leaving { context.deadlines.linger } else { context.deadlines.idle };
+        let idle = if leaving { deadlines.linger } else { deadlines.idle };
         tokio::select! {
             biased;
-            () = context.stopped(), if !leaving => {
+            () = context.leaving(), if !leaving => {
                 conn.graceful_shutdown();
                 leaving = true;
             }
@@ -100,7 +102,8 @@ pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, hop: &Hop)
 
 async fn request(context: &Arc<Context>, session: HttpSession, hop: &Hop) {
     let mut session = ServerSession::new_http2(session);
-    session.set_write_timeout(Some(context.deadlines.write));
-    let refusal = framing::judge(&session, &context.limits).err();
-    exchange::run(context, session, hop, refusal).await;
+    let rules = context.rules();
+    session.set_write_timeout(Some(rules.deadlines.write));
+    let refusal = framing::judge(&session, &rules.limits).err();
+    exchange::run(context, &rules, session, hop, refusal).await;
 }

@@ -3,25 +3,30 @@
 use std::{
     io,
     net::SocketAddr,
-    os::unix::fs::{FileTypeExt, PermissionsExt},
+    os::{
+        fd::AsFd as _,
+        unix::fs::{FileTypeExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    task::JoinSet,
-};
+use tokio::task::JoinSet;
 use tracing::warn;
 
 use crate::server::{
-    BindError, Endpoint, Serves, Terms,
+    BindError, Endpoint, Handed, Serves, Terms,
     address::{Address, Families},
     connection::{self, Context},
+    control::Phase,
     exchange::Observer,
     inherited::{Inherited, Passed},
+    slots::Slot,
     socket::Socket,
 };
 
@@ -35,6 +40,7 @@ const RETRY: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Listener {
     bound: Bound,
+    configured: Address,
     local: Address,
     terms: Terms,
     serves: Serves,
@@ -47,25 +53,44 @@ enum Bound {
     Unix(std::os::unix::net::UnixListener, Option<SocketFile>),
 }
 
-/// Removes the socket's file at the end.
+/// Removes the socket's file at the end, unless somebody else listens there by then.
 #[derive(Debug)]
-struct SocketFile(PathBuf);
+struct SocketFile {
+    path: PathBuf,
+    handed_over: Arc<AtomicBool>,
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // If it is gone already, that is the wanted state.
-        let _ = std::fs::remove_file(&self.0);
+        if !self.handed_over.load(Ordering::Relaxed) {
+            // If it is gone already, that is the wanted state.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
 impl Listener {
-    /// Binds an endpoint's address, or takes what is `inherited` under its name, which may be several sockets.
-    pub(super) fn bind(endpoint: &Endpoint, inherited: &mut Inherited) -> Result<Vec<Self>, BindError> {
+    /// Binds an endpoint's address, or takes what is `inherited` under its name, which may be several sockets. A file in
+    /// the file system is removed at the end unless the sockets were `handed_over`.
+    pub(super) fn bind(
+        endpoint: &Endpoint,
+        inherited: &mut Inherited,
+        handed_over: &Arc<AtomicBool>,
+    ) -> Result<Vec<Self>, BindError> {
         let failed = |source| BindError { address: endpoint.address.clone(), source };
+        let name = endpoint.address.to_string();
         let bound = match &endpoint.address {
-            Address::Tcp(address) => vec![Bound::Tcp(bind_tcp(&address.resolve().map_err(failed)?).map_err(failed)?)],
+            Address::Tcp(address) => vec![Bound::Tcp(match inherited.take_tcp(&name) {
+                Some(listener) => listener,
+                None => bind_tcp(&address.resolve().map_err(failed)?).map_err(failed)?,
+            })],
             Address::Unix { path, mode } => {
-                vec![Bound::Unix(bind_unix(path, *mode).map_err(failed)?, Some(SocketFile(path.clone())))]
+                let listener = match inherited.take_unix(&name) {
+                    Some(listener) => set_mode(path, *mode).map(|()| listener),
+                    None => bind_unix(path, *mode),
+                };
+                let file = SocketFile { path: path.clone(), handed_over: Arc::clone(handed_over) };
+                vec![Bound::Unix(listener.map_err(failed)?, Some(file))]
             }
             Address::Inherited { name } => taken(inherited, name).map_err(failed)?,
         };
@@ -82,7 +107,16 @@ impl Listener {
                 Address::Unix { path, mode }
             }
         };
-        Ok(Self { bound, local, terms: endpoint.terms(), serves: endpoint.serves.clone() })
+        let configured = endpoint.address.clone();
+        Ok(Self { bound, configured, local, terms: endpoint.terms(), serves: endpoint.serves.clone() })
+    }
+
+    pub(super) fn handed(&self) -> io::Result<Handed> {
+        let socket = match &self.bound {
+            Bound::Tcp(listener) => listener.as_fd().try_clone_to_owned(),
+            Bound::Unix(listener, _) => listener.as_fd().try_clone_to_owned(),
+        };
+        Ok(Handed { address: self.configured.clone(), socket: socket? })
     }
 
     pub(super) const fn local(&self) -> &Address {
@@ -158,8 +192,12 @@ fn open_tcp(address: SocketAddr, families: Families) -> io::Result<std::net::Tcp
 fn bind_unix(path: &Path, mode: u32) -> io::Result<std::os::unix::net::UnixListener> {
     remove_stale(path)?;
     let listener = std::os::unix::net::UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    set_mode(path, mode)?;
     Ok(listener)
+}
+
+fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
 }
 
 /// A socket on which nobody listens was left behind by a process that was killed. Anything else stays.
@@ -218,14 +256,14 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    /// Accepts until the server stops, then waits for the connections to end, for at most `drain`.
-    pub(super) async fn serve(self, context: Arc<Context>, slots: Arc<Semaphore>, drain: Option<Duration>) {
+    /// Accepts until the listeners are to be closed, then waits for the connections to end, or to be cut.
+    pub(super) async fn serve(self, context: Arc<Context>) {
         let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = context.stopped() => break,
-                accepted = self.accept(&slots) => accepted,
+                () = context.control.reached(Phase::Draining) => break,
+                accepted = self.accept(&context) => accepted,
             };
             while connections.try_join_next().is_some() {}
             match accepted {
@@ -244,16 +282,16 @@ impl Acceptor {
             }
         }
         drop(self);
-        let all = async { while connections.join_next().await.is_some() {} };
-        if tokio::time::timeout(drain.unwrap_or_default(), all).await.is_err() {
-            // Dropping the set below cuts what is left.
-            warn!("connections were cut at the end of the drain");
+        // Dropping the set cuts what is left.
+        tokio::select! {
+            () = async { while connections.join_next().await.is_some() {} } => {}
+            () = context.control.reached(Phase::Over) => {}
         }
     }
 
     /// A slot first: a connection that cannot be served stays in the kernel's queue.
-    async fn accept(&self, slots: &Arc<Semaphore>) -> io::Result<(Socket, OwnedSemaphorePermit)> {
-        let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
+    async fn accept(&self, context: &Context) -> io::Result<(Socket, Slot)> {
+        let slot = context.control.slots().take().await;
         Ok((self.socket.accept().await?, slot))
     }
 }

@@ -66,14 +66,16 @@ impl Default for Proxies {
 pub(super) struct Hop {
     /// As it holds for requests that nobody forwarded.
     pub(super) connection: api::Connection,
-    pub(super) standing: Standing,
+    pub(super) end: End,
 }
 
-/// Whether the headers of its requests may speak for others.
+/// Whether it is known who speaks over a connection. Whether whoever does is trusted is asked for each request, because
+/// that may change.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Standing {
-    Client,
-    Proxy,
+pub(super) enum End {
+    Known,
+    /// Headers come from nobody knows whom, and are not believed.
+    Unknown,
 }
 
 impl Proxies {
@@ -86,14 +88,10 @@ impl Proxies {
         self.networks.iter().any(|network| network.contains(&address))
     }
 
-    pub(super) fn standing(&self, peer: Option<SocketAddr>) -> Standing {
-        if self.trusts(peer.map(|peer| peer.ip())) { Standing::Proxy } else { Standing::Client }
-    }
-
     /// Where a request with these headers comes from.
     pub(super) fn resolve(&self, hop: &Hop, headers: &HeaderMap) -> api::Connection {
         let mut connection = hop.connection.clone();
-        if hop.standing == Standing::Client {
+        if hop.end == End::Unknown || !self.trusts(connection.peer.map(|peer| peer.ip())) {
             return connection;
         }
         let said = if self.header == header::FORWARDED {
@@ -200,7 +198,7 @@ mod tests {
         let peer = peer.map(|peer| SocketAddr::new(peer.parse().unwrap(), 7));
         let hop = Hop {
             connection: api::Connection { peer, scheme: Scheme::Http, origin: None },
-            standing: proxies.standing(peer),
+            end: End::Known,
         };
         let mut map = HeaderMap::new();
         map.insert(header::HOST, "inner:5000".parse().unwrap());

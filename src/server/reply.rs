@@ -50,7 +50,7 @@ pub(super) async fn write(context: &Context, session: &Shared, method: &Method, 
         Body::Stream { length, .. } => set_length(&mut head, *length),
     }
     let body = if bodiless { Body::Empty } else { reply.body };
-    let after = if context.is_stopping() { After::Close } else { after };
+    let after = if context.is_leaving() { After::Close } else { after };
     let rest = if matches!(body, Body::Empty) { Rest::Nothing } else { Rest::Body };
     if begin(&mut *session.lock().await, head, rest, after).await.is_none() {
         return Ending::Disconnected;

@@ -9,7 +9,7 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 
-use crate::telemetry::exchange::Exchange;
+use crate::telemetry::{exchange::Exchange, reloads::Reloads};
 
 /// Sizes from 1 KiB to 16 GiB, in steps of 4.
 const SIZES: [f64; 13] = [
@@ -42,6 +42,7 @@ pub struct Metrics {
     connections: IntGauge,
     uploads_memory: IntGauge,
     lines_dropped: IntCounter,
+    pub reloads: Reloads,
     /// All that `requests` counts, whatever the labels.
     answered: AtomicU64,
 }
@@ -80,6 +81,7 @@ impl Metrics {
             connections: IntGauge::new("pierhead_connections", "Open client connections")?,
             uploads_memory: IntGauge::new("pierhead_uploads_memory_bytes", "Bytes buffered for running uploads")?,
             lines_dropped: IntCounter::new("pierhead_log_lines_dropped_total", "Log lines lost to a slow reader")?,
+            reloads: Reloads::new()?,
             answered: AtomicU64::new(0),
         };
         metrics.register()?;
@@ -103,6 +105,7 @@ impl Metrics {
         self.registry.register(Box::new(self.connections.clone()))?;
         self.registry.register(Box::new(self.uploads_memory.clone()))?;
         self.registry.register(Box::new(self.lines_dropped.clone()))?;
+        self.reloads.register(&self.registry)?;
         self.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
     }
 
@@ -167,7 +170,7 @@ impl Metrics {
         u64::try_from(self.uploads_memory.get()).unwrap_or(0)
     }
 
-    /// Takes over the total that a [`crate::telemetry::writer::Writer`] counted.
+    /// Takes over the total of [`crate::telemetry::writer::Losses`].
     pub fn set_log_lines_dropped(&self, total: u64) {
         raise(&self.lines_dropped, total);
     }

@@ -11,5 +11,6 @@ pub mod exchange;
 pub mod log;
 pub mod metrics;
 pub mod process;
+pub mod reloads;
 pub mod text;
 pub mod writer;

@@ -8,30 +8,39 @@ use ipnet::IpNet;
 
 use crate::config::{
     Warning,
-    edge::{downloads::Downloads, limits::Limits, proxies::Proxies, uploads::Uploads},
+    edge::{
+        access_log::AccessLog, downloads::Downloads, limits::Limits, proxies::Proxies, shutdown::Shutdown,
+        upgrade::Upgrade, uploads::Uploads,
+    },
     schema::{Key, Shape, key, section, value, values},
     section::{Field, Section},
     storage::Storage,
 };
 
+pub mod access_log;
 pub(in crate::config) mod development;
 pub mod downloads;
 pub mod limits;
 pub mod listen;
 pub mod proxies;
 pub mod redirect;
+pub mod shutdown;
+pub mod upgrade;
 pub mod uploads;
 
 pub(in crate::config) const KEYS: &[Key] = &[
     value("strict").or("false"),
-    value("external_url"),
+    value("external_url").live(),
     key("listen", Shape::List(&Shape::Section(listen::KEYS))),
     section("redirect_http_to_https", redirect::KEYS),
-    values("trusted_proxies"),
-    section("real_ip", proxies::REAL_IP).always(),
+    values("trusted_proxies").live(),
+    section("real_ip", proxies::REAL_IP).always().live(),
     section("uploads", uploads::KEYS).always(),
-    section("limits", limits::KEYS).always(),
+    section("limits", limits::KEYS).always().live(),
     section("downloads", downloads::KEYS).always(),
+    section("access_log", access_log::KEYS).always().live(),
+    section("shutdown", shutdown::KEYS).always().live(),
+    section("upgrade", upgrade::KEYS).always().live(),
     section("tls", &[value("development").or("false"), value("directory").or("certs/dev")]).always(),
 ];
 
@@ -43,6 +52,9 @@ pub struct Edge {
     pub uploads: Uploads,
     pub limits: Limits,
     pub downloads: Downloads,
+    pub access_log: AccessLog,
+    pub shutdown: Shutdown,
+    pub upgrade: Upgrade,
 }
 
 impl Edge {
@@ -53,6 +65,9 @@ impl Edge {
             uploads: Uploads::read(&edge.need_section("uploads")?)?,
             limits: Limits::read(&edge.need_section("limits")?)?,
             downloads: Downloads::read(&edge.need_section("downloads")?, storage, warnings)?,
+            access_log: AccessLog::read(&edge.need_section("access_log")?)?,
+            shutdown: Shutdown::read(&edge.need_section("shutdown")?)?,
+            upgrade: Upgrade::read(&edge.need_section("upgrade")?)?,
         })
     }
 }
