@@ -67,8 +67,7 @@ impl Fixed {
             settings.mode = Mode::ReadOnly;
         }
         let (registry, authority) = (Arc::clone(&self.registry), Arc::new(authority));
-        let gateway =
-            Gateway::new(registry, authority, settings, self.health.unhealthy(), Arc::clone(&self.demoted));
+        let gateway = Gateway::new(registry, authority, settings, self.health.unhealthy(), Arc::clone(&self.demoted));
         let (limits, deadlines) = policy::bounds(&config.edge.limits);
         let proxies = listeners::proxies(&config.edge.proxies);
         Ok(Rules { handler: Arc::new(Rim(gateway)), limits, deadlines, proxies })

@@ -45,7 +45,10 @@ impl Manager {
 
     /// The configuration is being read again; [`Manager::reloaded`] must follow.
     pub(super) fn reloading(&self) {
-        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={}\nSTATUS=reading the configuration", clock::monotonic().as_micros()));
+        self.tell(&format!(
+            "RELOADING=1\nMONOTONIC_USEC={}\nSTATUS=reading the configuration",
+            clock::monotonic().as_micros()
+        ));
     }
 
     pub(super) fn reloaded(&self, outcome: Result<(), &str>) {
@@ -106,9 +109,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notify");
         let ear = UnixDatagram::bind(&path).unwrap();
-        let manager = |socket: &str| {
-            Manager::new(&environment::Manager { socket: Some(socket.to_owned()), watchdog: None })
-        };
+        let manager =
+            |socket: &str| Manager::new(&environment::Manager { socket: Some(socket.to_owned()), watchdog: None });
         let told = manager(path.to_str().unwrap());
         let hear = || {
             let mut buffer = [0; 1024];

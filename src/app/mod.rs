@@ -82,8 +82,7 @@ pub fn serve(origin: Origin) -> Result<()> {
         tracing::warn!("configuration: {warning}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads")?;
-    let served =
-        runtime.block_on(async { App::build(origin, loaded, logs, &mut inherited).await?.run().await });
+    let served = runtime.block_on(async { App::build(origin, loaded, logs, &mut inherited).await?.run().await });
     // A blocking call that hangs, on a dead network file system say, must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(5));
     served

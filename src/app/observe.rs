@@ -102,10 +102,8 @@ fn complain(exchange: &Exchange, failure: &Failure) {
 pub(super) fn log_settings(log: &Log, instance: &str) -> telemetry::log::Settings {
     let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     // As the registry that we replace: replicas that write into one place are told apart. What is configured wins.
-    let own = [
-        ("instance.id".to_owned(), instance.to_owned()),
-        ("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
-    ];
+    let own =
+        [("instance.id".to_owned(), instance.to_owned()), ("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned())];
     let configured = log.fields.iter().map(|(name, value)| (name.clone(), text(value)));
     telemetry::log::Settings {
         level: match log.level {

@@ -55,7 +55,6 @@ fn gone(path: &str) -> Warning {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::config::{Config, Loaded, environment::Environment};
 
     fn loaded(text: &str) -> Loaded {
@@ -80,10 +79,7 @@ mod tests {
         check(&format!("{BASE}  maintenance: {{readonly: {{enabled: true}}}}\n"), &[]);
         check(&format!("{BASE}http: {{addr: ':5001', debug: {{addr: ':1'}}}}\n"), &["http.addr", "http.debug.addr"]);
         check(&BASE.replace("/a", "/b"), &["storage.filesystem.rootdirectory"]);
-        check(
-            "version: 0.1\nauth: none\nstorage: inmemory",
-            &["storage.filesystem", "storage.inmemory"],
-        );
+        check("version: 0.1\nauth: none\nstorage: inmemory", &["storage.filesystem", "storage.inmemory"]);
         check(&format!("{BASE}edge: {{limits: {{connections: 7}}, strict: true}}\n"), &["edge.strict"]);
         check(&format!("{BASE}edge: {{listen: [':1']}}\n"), &["edge.listen"]);
     }

@@ -67,7 +67,15 @@ pub(in crate::config) enum Change {
 }
 
 pub(in crate::config) const fn key(name: &'static str, shape: Shape) -> Key {
-    Key { name, variable: None, shape, default: None, effect: Effect::InForce, secrecy: Secrecy::Public, change: Change::Restart }
+    Key {
+        name,
+        variable: None,
+        shape,
+        default: None,
+        effect: Effect::InForce,
+        secrecy: Secrecy::Public,
+        change: Change::Restart,
+    }
 }
 
 pub(in crate::config) const fn value(name: &'static str) -> Key {

@@ -142,7 +142,10 @@ impl Control {
 
 impl fmt::Debug for Control {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Control").field("phase", &self.phase()).field("running", &self.running()).finish_non_exhaustive()
+        f.debug_struct("Control")
+            .field("phase", &self.phase())
+            .field("running", &self.running())
+            .finish_non_exhaustive()
     }
 }
 

@@ -73,7 +73,8 @@ impl Inherited {
     /// What was passed is something else.
     pub fn of_predecessor(names: &[String]) -> io::Result<Self> {
         let mut sockets = ListenFd::from_env();
-        let missing = || io::Error::new(io::ErrorKind::NotFound, "the replaced process has passed nothing to answer by");
+        let missing =
+            || io::Error::new(io::ErrorKind::NotFound, "the replaced process has passed nothing to answer by");
         let unix = i32::from(AddressFamily::UNIX.as_raw());
         let stream = i32::try_from(SocketType::STREAM.as_raw()).map_err(io::Error::other)?;
         let channel = sockets.take_custom(0, unix, stream, "stream to answer by")?.ok_or_else(missing)?;

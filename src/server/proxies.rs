@@ -196,10 +196,7 @@ mod tests {
     /// Address (with port), scheme and origin of a request.
     fn seen(proxies: &Proxies, peer: Option<&str>, headers: &[(&str, &str)]) -> (String, String) {
         let peer = peer.map(|peer| SocketAddr::new(peer.parse().unwrap(), 7));
-        let hop = Hop {
-            connection: api::Connection { peer, scheme: Scheme::Http, origin: None },
-            end: End::Known,
-        };
+        let hop = Hop { connection: api::Connection { peer, scheme: Scheme::Http, origin: None }, end: End::Known };
         let mut map = HeaderMap::new();
         map.insert(header::HOST, "inner:5000".parse().unwrap());
         for (name, value) in headers {

@@ -20,6 +20,7 @@ mod gateway;
 mod grace;
 mod hostile;
 mod interleavings;
+mod lifecycle;
 mod manifests;
 mod meddling;
 mod mount;

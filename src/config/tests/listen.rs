@@ -1,7 +1,10 @@
 //! Names, ports and proxies.
 
 use super::*;
-use crate::config::edge::listen::{Encryption, ProxyProtocol};
+use crate::config::{
+    edge::listen::{Encryption, ProxyProtocol},
+    environment::PassedBy,
+};
 
 /// Each listener as a line: `place tls|plain off|required`.
 fn listeners(config: &Config) -> Vec<String> {
@@ -159,7 +162,11 @@ fn proxies() {
 fn passed_sockets_have_names() {
     let names = |variables: &[(&str, &str)]| {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        variables.collect::<Environment>().passed_sockets(7).map(|passed| passed.names).map_err(|error| error.to_string())
+        variables
+            .collect::<Environment>()
+            .passed_sockets(7)
+            .map(|passed| passed.names)
+            .map_err(|error| error.to_string())
     };
     assert_eq!(names(&[]), Ok(vec![]));
     let (mine, other) = (("LISTEN_PID", "7"), ("LISTEN_PID", "8"));

@@ -26,7 +26,11 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::{health::{Health, readiness::Readiness}, server::debug::http::Head, telemetry::metrics::Metrics};
+use crate::{
+    health::{Health, readiness::Readiness},
+    server::debug::http::Head,
+    telemetry::metrics::Metrics,
+};
 
 /// For a peer to send its head, and again for it to take the answer.
 const DEADLINE: Duration = Duration::from_secs(10);

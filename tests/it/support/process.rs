@@ -6,7 +6,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -15,6 +15,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// How long a server may take until it answers, and until it ends after SIGTERM.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How long running requests may take at the end of a test.
+const HASTE: Duration = Duration::from_secs(3);
 
 /// The unit of processor times in /proc, the same on every Linux (`USER_HZ`).
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -68,6 +71,22 @@ impl Process {
         self.child.id()
     }
 
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn wait_for_end(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "did not end within {PATIENCE:?}:\n{}", self.log());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// SIGKILL: the process gets no chance to tidy up.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -83,13 +102,16 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         let pid = Pid::from_child(&self.child);
-        let _ = kill_process(pid, Signal::TERM);
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                return;
+        // Who is told once lets running requests finish; who is told twice does not.
+        for patience in [HASTE, PATIENCE] {
+            let _ = kill_process(pid, Signal::TERM);
+            let deadline = Instant::now() + patience;
+            while Instant::now() < deadline {
+                if !matches!(self.child.try_wait(), Ok(None)) {
+                    return;
+                }
+                thread::sleep(Duration::from_millis(10));
             }
-            thread::sleep(Duration::from_millis(10));
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
