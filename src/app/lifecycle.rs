@@ -70,12 +70,11 @@ impl Lifecycle {
             }
             Cause::Stopped { lame_duck } => self.stop(lame_duck).await,
         }
-        let Self { mut signals, control, .. } = self;
-        // Whoever asks a second time does not want to wait.
+        // Whoever connects now must be refused, not left waiting.
+        drop(std::mem::take(&mut self.estate));
         tokio::spawn(async move {
-            signals.stop().await;
-            tracing::warn!("running requests are cut: a second signal");
-            control.cut();
+            self.signals.stop().await;
+            self.cut();
         });
     }
 
@@ -168,8 +167,14 @@ impl Lifecycle {
         tracing::info!("not ready any more, but serving for {lame_duck:?}");
         tokio::select! {
             () = sleep(lame_duck) => {}
-            () = self.signals.stop() => {}
+            () = self.signals.stop() => self.cut(),
         }
+    }
+
+    /// Whoever asks a second time does not want to wait.
+    fn cut(&self) {
+        tracing::warn!("running requests are cut: a second signal");
+        self.control.cut();
     }
 
     fn replaced(&self, by: u32) {

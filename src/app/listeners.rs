@@ -46,9 +46,9 @@ pub(super) fn inherited(passed: &Passed) -> Result<Inherited> {
     })
 }
 
-/// What came with this process and is not listened on.
-pub(super) fn report_unused(by: PassedBy, inherited: &Inherited) {
-    for name in inherited.names() {
+/// Closes what came with this process and is not listened on.
+pub(super) fn close_unused(by: PassedBy, inherited: &mut Inherited) {
+    for name in inherited.close() {
         match by {
             PassedBy::Manager => tracing::warn!(
                 "the socket {name:?} that systemd passed is not listened on: no address is systemd:{name}"

@@ -146,7 +146,7 @@ impl App {
         let identity = identity::load(config, &clock)?;
         let server = listeners::bind(config, identity.as_ref().map(|identity| identity.tls()), inherited)?;
         let debug = listeners::bind_debug(config, inherited).await?;
-        listeners::report_unused(config.passed.by, inherited);
+        listeners::close_unused(config.passed.by, inherited);
         listeners::report(&server, debug.as_ref());
         let mut estate = Estate::new(server.sockets().context("too many open descriptors")?);
         if let (Some(debug), Some(configured)) = (&debug, &config.http.debug) {

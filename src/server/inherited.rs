@@ -123,9 +123,13 @@ impl Inherited {
         }
     }
 
+    /// Closes those that are left, and says their names: connections that nobody accepts would wait there.
+    pub fn close(&mut self) -> Vec<String> {
+        self.sockets.drain(..).map(|(name, _)| name).collect()
+    }
+
     /// Names of those that are left.
-    #[must_use]
-    pub fn names(&self) -> Vec<String> {
+    pub(super) fn names(&self) -> Vec<String> {
         self.sockets.iter().map(|(name, _)| name.clone()).collect()
     }
 }

@@ -89,8 +89,10 @@ impl Listener {
                     Some(listener) => set_mode(path, *mode).map(|()| listener),
                     None => bind_unix(path, *mode),
                 };
+                // A file that is not ours, because another process listens there, is not ours to remove.
+                let listener = listener.map_err(failed)?;
                 let file = SocketFile { path: path.clone(), handed_over: Arc::clone(handed_over) };
-                vec![Bound::Unix(listener.map_err(failed)?, Some(file))]
+                vec![Bound::Unix(listener, Some(file))]
             }
             Address::Inherited { name } => taken(inherited, name).map_err(failed)?,
         };
@@ -256,7 +258,8 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    /// Accepts until the listeners are to be closed, then waits for the connections to end, or to be cut.
+    /// Accepts until the listeners are to be closed, then waits for the connections to end. Who drops
+    /// this cuts them.
     pub(super) async fn serve(self, context: Arc<Context>) {
         let mut connections = JoinSet::new();
         loop {
@@ -282,11 +285,7 @@ impl Acceptor {
             }
         }
         drop(self);
-        // Dropping the set cuts what is left.
-        tokio::select! {
-            () = async { while connections.join_next().await.is_some() {} } => {}
-            () = context.control.reached(Phase::Over) => {}
-        }
+        while connections.join_next().await.is_some() {}
     }
 
     /// A slot first: a connection that cannot be served stays in the kernel's queue.

@@ -283,7 +283,6 @@ impl Server {
         shutdown.await;
         control.advance(Phase::Draining);
         tokio::select! {
-            biased;
             () = async { while loops.join_next().await.is_some() {} } => return Ok(()),
             () = sleep(control.drain()) => {}
             () = control.reached(Phase::Over) => {}
@@ -292,8 +291,8 @@ impl Server {
             0 => {}
             running => warn!(requests = running, "running requests were cut at the end of the drain"),
         }
-        control.cut();
-        while loops.join_next().await.is_some() {}
+        // With each loop go its connections.
+        loops.shutdown().await;
         Ok(())
     }
 }

@@ -12,6 +12,7 @@ use crate::config::{
     validation::Platforms,
 };
 
+mod lifecycle;
 mod listen;
 mod middlewares;
 mod reference;

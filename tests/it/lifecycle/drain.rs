@@ -1,15 +1,12 @@
 //! SIGTERM: not ready first, then no new connections, then the last transfer's end or the deadline.
 
-use std::{
-    sync::{Arc, atomic::AtomicBool},
-    time::Duration,
-};
+use std::sync::{Arc, atomic::AtomicBool};
 
 use rustix::process::Signal;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    time::{sleep, timeout},
+    time::timeout,
 };
 
 use crate::{
@@ -27,16 +24,6 @@ fn push(server: &Server, content: &Content, hurry: &Arc<AtomicBool>) -> tokio::t
     })
 }
 
-async fn until_running(server: &Server, requests: f64) {
-    let wait = async {
-        // The scrape itself is not one of them.
-        while server.metric("registry_http_in_flight_requests").await < requests {
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(PATIENCE, wait).await.expect("the requests never ran");
-}
-
 #[tokio::test]
 async fn who_stops_is_not_ready_before_it_refuses_and_lets_transfers_finish() {
     let mut server = Server::start("", "  shutdown: {lame_duck: 3s}\n");
@@ -44,7 +31,7 @@ async fn who_stops_is_not_ready_before_it_refuses_and_lets_transfers_finish() {
     assert_eq!(server.get("/").await.status(), 200);
     let (content, hurry) = (Family::new(8 << 20).member(1), Arc::default());
     let pushing = push(&server, &content, &hurry);
-    until_running(&server, 1.0).await;
+    server.until_pushing().await;
     server.signal(Signal::TERM);
     server.wait_for("not ready any more", 0);
     let (status, why) = server.ask("/readyz").await;
@@ -71,7 +58,7 @@ async fn a_drain_ends_at_its_deadline_or_at_once() {
         let mut server = Server::start(&format!("#http draintimeout: {drain}\n"), "");
         let content = Family::new(8 << 20).member(1);
         let pushing = push(&server, &content, &Arc::default());
-        until_running(&server, 1.0).await;
+        server.until_pushing().await;
         server.signal(Signal::INT);
         server.wait_for("stopping: SIGINT", 0);
         if let Some(second) = second {

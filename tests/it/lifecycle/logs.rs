@@ -37,20 +37,24 @@ async fn a_file_is_opened_again_on_a_signal_and_no_line_is_lost() {
         if number == 50 {
             fs::rename(&path, &old).unwrap();
             server.signal(Signal::USR1);
+            server.wait_for("log files are opened again", 0);
         }
         server.get(&format!("/v2/?number={number:03}")).await;
     }
     wait_for_line(&path, "number=099");
     let all = [lines(&old), lines(&path)].concat();
-    let found: Vec<_> = all.iter().filter_map(|line| line.split_once("?number=")?.1.get(..3)).collect();
+    // An answer is written down when it has been sent: a line may be overtaken by the next.
+    let mut found: Vec<_> = all.iter().filter_map(|line| line.split_once("?number=")?.1.get(..3)).collect();
+    found.sort_unstable();
     let expected: Vec<_> = (0..100).map(|number| format!("{number:03}")).collect();
     assert_eq!(found, expected);
-    assert!(lines(&old).len() >= 50);
+    assert!(lines(&old).len() >= 49, "{}", lines(&old).len());
     // Where it cannot be opened, lines go on where they went.
     fs::rename(&path, &old).unwrap();
     fs::create_dir(&path).unwrap();
+    let from = server.log().len();
     server.signal(Signal::USR1);
-    server.wait_for("log files are opened again", 0);
+    server.wait_for("log files are opened again", from);
     server.get("/v2/?after=1").await;
     wait_for_line(&old, "after=1");
     server.wait_for("cannot be opened again", 0);

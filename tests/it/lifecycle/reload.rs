@@ -46,6 +46,7 @@ async fn what_can_change_changes_with_the_next_request() {
             (Pusher::new(server.address, "a/b"), content.clone(), Pace::Slow(256 << 10, Arc::clone(&hurry)));
         async move { pusher.push(&content, Flow::Put, &pace).await.map(drop).map_err(|stopped| format!("{stopped:?}")) }
     });
+    server.until_pushing().await;
 
     let storage = format!(
         "storage: {{filesystem: {{rootdirectory: {}}}, maintenance: {{readonly: {{enabled: true}}}}}}\n",

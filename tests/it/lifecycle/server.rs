@@ -131,6 +131,20 @@ impl Server {
         send(self.address, empty(Method::GET, path)).await.unwrap()
     }
 
+    /// Waits until the long request of a push is under way: the short one that opened it is over.
+    pub(crate) async fn until_pushing(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        let opened = "handler=\"blob_upload\"";
+        loop {
+            let (_, metrics) = self.ask("/metrics").await;
+            if metrics.contains(opened) && metrics.contains("registry_http_in_flight_requests 1\n") {
+                return;
+            }
+            assert!(Instant::now() < deadline, "nothing is pushed: {metrics}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// A metric without labels.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         let (_, metrics) = self.ask("/metrics").await;

@@ -8,7 +8,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use http::Method;
@@ -65,9 +64,7 @@ async fn another_process_takes_over() {
             (Pusher::new(server.address, "a/b"), content.clone(), Pace::Slow(256 << 10, Arc::clone(&hurry)));
         async move { pusher.push(&content, Flow::Put, &pace).await.map(drop).map_err(|stopped| format!("{stopped:?}")) }
     });
-    while server.metric("registry_http_in_flight_requests").await < 1.0 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    server.until_pushing().await;
     install(&server, Program::pierhead().path());
     server.signal(Signal::USR2);
     server.wait_for("another process serves in this one's place", 0);
