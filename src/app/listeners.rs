@@ -132,15 +132,15 @@ fn description(bound: &Bound) -> String {
 
 /// What an operator who started us by hand wants to know.
 pub(super) fn banner(server: &Server, authority: Option<&PathBuf>) -> Vec<String> {
-    let served: Vec<_> = server.bound().into_iter().filter(|bound| bound.serves == Serves::Registry).collect();
-    let mut lines: Vec<String> = served
+    let listeners: Vec<_> = server.bound().into_iter().filter(|bound| bound.serves == Serves::Registry).collect();
+    let mut lines: Vec<String> = listeners
         .iter()
         .map(|Bound { address, scheme, .. }| match address {
             Address::Tcp(_) => format!("pierhead listens on {}://{address}", scheme.name()),
             Address::Unix { .. } | Address::Inherited { .. } => format!("pierhead listens on {address}"),
         })
         .collect();
-    let secure = served.iter().find(|bound| bound.scheme == Scheme::Https).map(|bound| &bound.address);
+    let secure = listeners.iter().find(|bound| bound.scheme == Scheme::Https).map(|bound| &bound.address);
     let (Some(authority), Some(address)) = (authority, secure) else {
         return lines;
     };

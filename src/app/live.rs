@@ -88,7 +88,7 @@ impl Fixed {
                  with a restart or an upgrade",
             );
         }
-        if self.locates == Locates::No && config.storage.redirect.is_some() && self.could_locate(config) {
+        if self.locates == Locates::No && config.storage.redirect.is_some() && could_locate(config) {
             said.push("storage.redirect.disable: redirects begin with a restart or an upgrade");
         }
         said
@@ -97,10 +97,10 @@ impl Fixed {
     fn must_stay_read_only(&self, config: &Config) -> bool {
         self.writes == Writes::Untried && !config.storage.read_only
     }
+}
 
-    fn could_locate(&self, config: &Config) -> bool {
-        matches!(config.storage.driver, Driver::S3(_)) || !config.middlewares.is_empty()
-    }
+fn could_locate(config: &Config) -> bool {
+    matches!(config.storage.driver, Driver::S3(_)) || !config.middlewares.is_empty()
 }
 
 /// The gateway, as the server sees it.

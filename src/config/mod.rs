@@ -211,7 +211,10 @@ impl Warning {
 impl fmt::Debug for Loaded {
     /// Without the document, which holds secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Loaded").field("effective", &self.effective).field("warnings", &self.warnings).finish()
+        f.debug_struct("Loaded")
+            .field("effective", &self.effective)
+            .field("warnings", &self.warnings)
+            .finish_non_exhaustive()
     }
 }
 

@@ -57,6 +57,7 @@ pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, hop: &Hop)
     let digest = Arc::new(Digest::default());
     let mut streams = JoinSet::new();
     let mut refused = 0;
+    let mut asked = false;
     let mut leaving = false;
     let running_max = limits.streams as usize * RUNNING_PER_STREAM;
     loop {
@@ -64,13 +65,15 @@ pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, hop: &Hop)
         let idle = if leaving { deadlines.linger } else { deadlines.idle };
         tokio::select! {
             biased;
-            () = context.leaving(), if !leaving => {
+            // Nobody is sent away from a connection before it was of any use: some clients would not try again.
+            () = async { if asked { context.leaving().await } else { context.farewell().await } }, if !leaving => {
                 conn.graceful_shutdown();
                 leaving = true;
             }
             Some(_) = streams.join_next(), if !streams.is_empty() => {}
             accepted = HttpSession::from_h2_conn(&mut conn, Arc::clone(&digest)) => match accepted {
                 Ok(Some(H2Accept::Session(session))) => {
+                    asked = true;
                     if streams.len() >= running_max {
                         debug!(peer = ?hop.connection.peer, "an HTTP/2 client opened and reset too many streams");
                         break;

@@ -1,5 +1,7 @@
 //! The line of GitLab's NGINX: `log_format gitlab_access` of its template.
 
+use std::fmt::Write as _;
+
 use crate::telemetry::{
     access::{FIELD_BYTES_MAX, USER_BYTES_MAX, Unreadable, moment, peer, redact_as, without_query},
     exchange::Exchange,
@@ -46,7 +48,8 @@ fn escape(text: &str, bytes_max: usize) -> String {
         if plain {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("\\x{byte:02X}"));
+            // Writing to a String cannot fail.
+            let _ = write!(out, "\\x{byte:02X}");
         }
     }
     out

@@ -1,5 +1,7 @@
 //! A line that is an object: the labels of the metrics, and what else is known of a request.
 
+use std::fmt::Write as _;
+
 use time::format_description::well_known::Rfc3339;
 
 use crate::telemetry::{
@@ -57,7 +59,8 @@ struct Object(String);
 impl Object {
     fn bare(&mut self, name: &str, value: impl std::fmt::Display) {
         let mark = if self.0.is_empty() { '{' } else { ',' };
-        self.0.push_str(&format!("{mark}\"{name}\":{value}"));
+        // Writing to a String cannot fail.
+        let _ = write!(self.0, "{mark}\"{name}\":{value}");
     }
 
     fn text(&mut self, name: &str, value: Option<&str>, bytes_max: usize) {

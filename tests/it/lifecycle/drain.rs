@@ -19,8 +19,8 @@ fn push(server: &Server, content: &Content, hurry: &Arc<AtomicBool>) -> tokio::t
     let (pusher, content) = (Pusher::new(server.address, "a/b"), content.clone());
     let pace = Pace::Slow(256 << 10, Arc::clone(hurry));
     tokio::spawn(async move {
-        let pushed = pusher.push(&content, Flow::Put, &pace).await;
-        pushed.map(drop).map_err(|stopped| format!("{stopped:?}"))
+        let outcome = pusher.push(&content, Flow::Put, &pace).await;
+        outcome.map(drop).map_err(|stopped| format!("{stopped:?}"))
     })
 }
 

@@ -51,7 +51,7 @@ struct Load {
 }
 
 impl Load {
-    fn start(plan: &Plan, server: &Server, target: &Target, blob: &Content, pushed: Content) -> Self {
+    fn start(plan: &Plan, server: &Server, target: &Target, blob: &Content, another: Content) -> Self {
         let (tally, hurry) = (Arc::new(Tally::default()), Arc::new(AtomicBool::new(false)));
         let (mut clients, mut transfers) = (JoinSet::new(), JoinSet::new());
         let habits = [(Habit::Keeps, plan.keeping), (Habit::Opens, plan.opening)];
@@ -62,10 +62,10 @@ impl Load {
             let path = format!("/v2/a/b/blobs/{}", blob.digest);
             transfers.spawn(download(target.clone(), Arc::clone(&tally), path, blob.length, Arc::clone(&hurry)));
         }
-        let (pusher, pace) = (Pusher::new(server.address, "a/b"), Pace::Slow(pushed.length / 64, Arc::clone(&hurry)));
+        let (pusher, pace) = (Pusher::new(server.address, "a/b"), Pace::Slow(another.length / 64, Arc::clone(&hurry)));
         let noted = Arc::clone(&tally);
         transfers.spawn(async move {
-            if let Err(stopped) = pusher.push(&pushed, Flow::Put, &pace).await {
+            if let Err(stopped) = pusher.push(&another, Flow::Put, &pace).await {
                 noted.fail(format!("push: {stopped:?}"));
             }
         });

@@ -70,7 +70,7 @@ async fn another_process_takes_over() {
     server.wait_for("another process serves in this one's place", 0);
     let successor = server.successor().unwrap();
     // The old one still has its push, and nothing else; the new one has every socket.
-    assert_eq!(server.metric("registry_http_in_flight_requests").await, 0.0);
+    assert_eq!(server.metric("registry_http_in_flight_requests").await, 0);
     assert_eq!(server.ask("/readyz").await.0, 200);
     assert_eq!(server.get("/v2/").await.status(), 200);
     hurry.store(true, Ordering::Relaxed);
