@@ -38,7 +38,8 @@ impl Slots {
         Slot { slots: Arc::clone(self), permit }
     }
 
-    /// What is open stays open; there are no new ones before there are fewer than this.
+    /// What is open stays open, and each listener keeps the place that it holds for the next to come; beyond that there
+    /// are no new ones before there are fewer than this.
     pub(super) fn resize(&self, limit: usize) {
         let limit = limit.min(Semaphore::MAX_PERMITS);
         let mut state = self.state();

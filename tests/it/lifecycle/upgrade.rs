@@ -136,7 +136,7 @@ async fn addresses_may_come_and_go_with_an_upgrade() {
     server.signal(Signal::USR2);
     server.wait_for("another process serves in this one's place", 0);
     let _successor = server.successor().unwrap();
-    assert!(server.log().contains(&format!("{} is not listened on any more", server.secure)), "{}", server.log());
+    server.wait_for(&format!("{} is not listened on any more", server.secure), 0);
     tokio::net::TcpStream::connect(other).await.unwrap();
     let gone = async { while tokio::net::TcpStream::connect(server.secure).await.is_ok() {} };
     timeout(PATIENCE, gone).await.expect("the old address stayed open");

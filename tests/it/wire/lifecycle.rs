@@ -89,13 +89,21 @@ async fn who_comes_while_the_server_leaves_is_served_once() {
     let ask = || Request::get("https://localhost/ok").body(()).unwrap();
     assert_eq!(known.send_request(ask(), true).unwrap().0.await.unwrap().status(), 200);
     rig.control.leave();
-    let gone = async { while known.clone().ready().await.is_ok() {} };
+    let gone = async {
+        while known.clone().ready().await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
     timeout(PATIENCE, gone).await.expect("a known connection was not told to go");
     // A new one is not told so before it has asked, however long it waits.
     let mut late = rig.http2().await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(late.send_request(ask(), true).unwrap().0.await.unwrap().status(), 200);
-    let gone = async { while late.clone().ready().await.is_ok() {} };
+    let gone = async {
+        while late.clone().ready().await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
     timeout(PATIENCE, gone).await.expect("a new connection was not told to go");
     rig.stop();
     rig.ended().await;
@@ -129,13 +137,16 @@ async fn rules_are_exchanged_as_one() {
     rig.control.replace(rules("new", 1, 8));
     kept.write_all(ask).await.unwrap();
     until(&mut kept, "\r\n\r\nnew").await;
-    // The one place is taken.
+    // The one place is taken, and another one that the listener held already for whoever would come.
+    let mut last = rig.plain().await;
+    last.write_all(ask).await.unwrap();
+    until(&mut last, "\r\n\r\nnew").await;
     let mut waits = rig.plain().await;
     waits.write_all(ask).await.unwrap();
     assert!(timeout(Duration::from_millis(300), until(&mut waits, "new")).await.is_err());
-    rig.control.replace(rules("newer", 2, 8 << 10));
+    rig.control.replace(rules("newer", 3, 8 << 10));
     until(&mut waits, "\r\n\r\nnewer").await;
-    rig.control.replace(rules("newest", 2, 8));
+    rig.control.replace(rules("newest", 3, 8));
     let long = "GET /longer-than-eight HTTP/1.1\r\nHost: a\r\n\r\n";
     kept.write_all(long.as_bytes()).await.unwrap();
     assert_eq!(status(&everything(&mut kept).await), 414);
