@@ -36,7 +36,7 @@ pub(super) fn all(health: &Health, storage: &Storage, store: Option<&Arc<dyn Sto
     };
     let mut checks = Vec::new();
     if let (Some(schedule), Some(store)) = (health.storage, store) {
-        checks.push(check(format!("storagedriver_{}", name(storage)), storage_probe(store), schedule));
+        checks.push(check(storage_name(storage), storage_probe(store), schedule));
     }
     for file in &health.files {
         checks.push(check(file.path.display().to_string(), Probe::File(file.path.clone()), file.schedule));
@@ -52,6 +52,11 @@ pub(super) fn all(health: &Health, storage: &Storage, store: Option<&Arc<dyn Sto
     }
     number(&mut checks);
     Ok(checks)
+}
+
+/// What a storage that fails is called.
+pub(super) fn storage_name(storage: &Storage) -> String {
+    format!("storagedriver_{}", name(storage))
 }
 
 /// A check that succeeds must not clear another of the same name: of those that read alike the later ones are numbered.
@@ -88,7 +93,7 @@ fn http_probe(health: &Health, check: &HttpCheck) -> Result<HttpProbe> {
 }
 
 /// One name of what lies at the top: an empty store is a healthy one.
-fn storage_probe(store: &Arc<dyn Store>) -> Probe {
+pub(super) fn storage_probe(store: &Arc<dyn Store>) -> Probe {
     let store = Arc::clone(store);
     Probe::call(move || {
         let store = Arc::clone(&store);

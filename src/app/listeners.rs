@@ -8,12 +8,13 @@ use crate::{
     api::Scheme,
     app::{identity::Identity, policy},
     config::{
-        Config,
+        self, Config,
         address::Address as HostPort,
         edge::{
             listen::{Encryption, Listener, Place, ProxyProtocol as Configured},
             proxies::Proxies as Named,
         },
+        environment::{Passed, PassedBy},
     },
     server::{
         self, Bound, Endpoint, Handshakes, Server, Serves,
@@ -36,11 +37,28 @@ pub(super) fn bind(
     passthrough: Option<&Arc<Passthrough>>,
     inherited: &mut Inherited,
 ) -> Result<Server> {
-    let server = Server::bind_with(settings(config, identity, challenges, passthrough)?, inherited)?;
-    for name in inherited.names() {
-        tracing::warn!("the socket {name:?} that systemd passed is not listened on: no address is systemd:{name}");
+    Server::bind_with(settings(config, identity, challenges, passthrough)?, inherited).map_err(Into::into)
+}
+
+/// Sockets that came with this process. To be called before anything else opens descriptors.
+pub(super) fn inherited(passed: &Passed) -> Result<Inherited> {
+    Ok(match (passed.by, passed.names.as_slice()) {
+        (PassedBy::Manager, names) => Inherited::of_process(names)?,
+        // The first is the one to answer by.
+        (PassedBy::Predecessor, names) => Inherited::of_predecessor(names.get(1..).unwrap_or_default())?,
+    })
+}
+
+/// Closes what came with this process and is not listened on.
+pub(super) fn close_unused(by: PassedBy, inherited: &mut Inherited) {
+    for name in inherited.close() {
+        match by {
+            PassedBy::Manager => tracing::warn!(
+                "the socket {name:?} that systemd passed is not listened on: no address is systemd:{name}"
+            ),
+            PassedBy::Predecessor => tracing::info!("{name} is not listened on any more"),
+        }
     }
-    Ok(server)
 }
 
 fn settings(
@@ -65,7 +83,8 @@ fn settings(
             .push(Endpoint { serves: Serves::Challenges, ..Endpoint::new(Address::tcp(&place.to_string())?, None) });
     }
     let (limits, deadlines) = policy::bounds(&config.edge.limits);
-    let drain = (!config.http.drain_timeout.is_zero()).then_some(config.http.drain_timeout);
+    // Said anew when it is told to stop.
+    let drain = None;
     let proxies = proxies(&config.edge.proxies);
     Ok(server::Settings { listeners, limits, deadlines, proxies, drain, challenges })
 }
@@ -101,7 +120,7 @@ const fn proxy_protocol(configured: Configured) -> ProxyProtocol {
     }
 }
 
-fn proxies(named: &Named) -> Proxies {
+pub(super) fn proxies(named: &Named) -> Proxies {
     Proxies {
         networks: named.networks.clone(),
         unix: if named.unix { UnixPeers::Trusted } else { UnixPeers::Unknown },
@@ -164,13 +183,22 @@ pub(super) fn banner(server: &Server, authority: Option<&PathBuf>) -> Vec<String
     lines
 }
 
+/// The name under which the socket for operators is handed on.
+pub(super) fn operators(debug: &config::http::Debug) -> String {
+    format!("http.debug.addr {}", debug.address)
+}
+
 /// Binds the listener for operators, if there is one.
-pub(super) async fn bind_debug(config: &Config) -> Result<Option<Debug>> {
+pub(super) async fn bind_debug(config: &Config, inherited: &mut Inherited) -> Result<Option<Debug>> {
     let Some(debug) = &config.http.debug else { return Ok(None) };
+    let handed = inherited.take_tcp(&operators(debug));
     let host = if debug.address.host.is_empty() { "0.0.0.0" } else { &debug.address.host };
-    let bound = Debug::bind(&HostPort { host: host.to_owned(), port: debug.address.port }.to_string())
-        .await
-        .with_context(|| format!("cannot listen on http.debug.addr {}", debug.address))?;
+    let address = HostPort { host: host.to_owned(), port: debug.address.port }.to_string();
+    let bound = match handed {
+        Some(listener) => Debug::on(listener),
+        None => Debug::bind(&address).await,
+    };
+    let bound = bound.with_context(|| format!("cannot listen on http.debug.addr {}", debug.address))?;
     if let Some(warning) = bound.warning() {
         tracing::warn!("{warning}");
     }

@@ -10,7 +10,7 @@ use crate::{
     },
     config::{
         Config,
-        edge::{self, limits::Limits},
+        edge::limits::Limits,
         storage::{Cache, Driver, Purging},
         validation::{Platforms, Validation as Configured},
     },
@@ -70,15 +70,18 @@ pub(super) fn api(config: &Config) -> Result<api::settings::Settings> {
             Driver::Filesystem { .. } | Driver::Memory | Driver::None => None,
         },
         token_grace: config.edge.uploads.token_grace,
-        downloads: downloads(&config.edge.downloads),
+        downloads: downloads(config),
     })
 }
 
-fn downloads(configured: &edge::downloads::Downloads) -> Downloads {
+fn downloads(config: &Config) -> Downloads {
+    let configured = &config.edge.downloads;
     Downloads {
         forward: configured.forward_networks.clone(),
         redirect: configured.redirect_networks.clone(),
-        inline_max: configured.inline_max,
+        // Where nobody is redirected every blob counts as small. The registry may know addresses all the same: redirects
+        // can be turned off while it runs.
+        inline_max: config.storage.redirect.map_or(u64::MAX, |_| configured.inline_max),
     }
 }
 

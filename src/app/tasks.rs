@@ -1,7 +1,6 @@
 //! What is done beside serving.
 
 use std::{
-    future::Future,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,7 +15,7 @@ use crate::{
     app::{certificates::Watch, networks::Update},
     config::storage::Purging,
     registry::{Registry, format::OpenError, uploads::purge::Mode},
-    telemetry::{metrics::Metrics, writer::Writer},
+    telemetry::{metrics::Metrics, writer::Losses},
 };
 
 /// How often the store is asked whether this version may still write to it, and finished uploads are erased.
@@ -35,18 +34,20 @@ pub(super) struct Tasks {
     /// `None` where no TLS is spoken.
     pub(super) certificates: Option<Watch>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) lines: Writer,
+    pub(super) losses: Losses,
     /// Of networks that clients are told apart by.
     pub(super) updates: Vec<Update>,
     pub(super) purging: Option<Purging>,
     /// Set when a newer version has claimed the store: from then on we only read.
     pub(super) demoted: Arc<AtomicBool>,
+    /// Set while the configuration refuses writes.
+    pub(super) read_only: Arc<AtomicBool>,
 }
 
 impl Tasks {
-    pub(super) async fn run(self, stopped: impl Future<Output = ()>) {
+    /// Never ends.
+    pub(super) async fn run(self) {
         tokio::select! {
-            () = stopped => {}
             () = self.recheck() => {}
             () = self.gauges() => {}
             () = self.purge() => {}
@@ -92,7 +93,7 @@ impl Tasks {
         let mut ticks = interval(GAUGES);
         loop {
             ticks.tick().await;
-            self.metrics.set_log_lines_dropped(self.lines.dropped());
+            self.metrics.set_log_lines_dropped(self.losses.total());
             if let Some(registry) = &self.registry {
                 self.metrics.set_uploads_memory(registry.upload_memory_taken());
                 let cache = registry.cache_counts();
@@ -129,7 +130,7 @@ impl Tasks {
     }
 
     async fn purge_once(&self, registry: &Registry, purging: Purging) {
-        if self.is_demoted() {
+        if self.is_demoted() || self.read_only.load(Ordering::Relaxed) {
             return;
         }
         let mode = if purging.dry_run { Mode::Report } else { Mode::Remove };
@@ -159,7 +160,7 @@ mod tests {
     };
 
     /// Whether an upload of long ago is purged.
-    async fn check(demoted: bool, purged: bool) {
+    async fn check(demoted: bool, read_only: bool, purged: bool) {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let limits = Limits { parts: Parts::Appended, parts_max: 1, distance: Distance::Here };
         let store: Arc<dyn Store> = Arc::new(Memory::new(limits, Arc::clone(&clock)));
@@ -182,19 +183,21 @@ mod tests {
             registry: Some(Arc::clone(&registry)),
             certificates: None,
             metrics: Arc::new(Metrics::new().unwrap()),
-            lines: Writer::start(std::io::sink()).unwrap().0,
+            losses: Losses::default(),
             updates: Vec::new(),
             purging: None,
             demoted: Arc::new(AtomicBool::new(demoted)),
+            read_only: Arc::new(AtomicBool::new(read_only)),
         };
         let minute = Duration::from_mins(1);
         tasks.purge_once(&registry, Purging { age: minute, interval: minute, dry_run: false }).await;
-        assert_eq!(store.head(&started).await.is_err(), purged, "demoted: {demoted}");
+        assert_eq!(store.head(&started).await.is_err(), purged, "{demoted} {read_only}");
     }
 
     #[tokio::test]
-    async fn a_store_of_a_newer_version_is_left_alone() {
-        check(false, true).await;
-        check(true, false).await;
+    async fn a_store_that_is_not_to_be_written_is_left_alone() {
+        check(false, false, true).await;
+        check(true, false, false).await;
+        check(false, true, false).await;
     }
 }

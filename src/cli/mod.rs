@@ -57,12 +57,13 @@ struct Configuration {
 
 /// Runs one command; its errors are printed as one chain on standard error.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(arguments) {
+    let words: Vec<OsString> = arguments.into_iter().collect();
+    let arguments = match Arguments::try_parse_from(&words) {
         Ok(arguments) => arguments,
         Err(error) => return refuse(&error),
     };
     let result = match arguments.command {
-        Command::Serve(configuration) => configuration.located().and_then(|(path, env)| serve::run(&path, &env)),
+        Command::Serve(configuration) => configuration.located().and_then(|(path, env)| serve::run(path, env, &words)),
         Command::Check(arguments) => arguments.run(),
         Command::Acme(arguments) => arguments.run(),
         Command::Import(arguments) => arguments.run(),

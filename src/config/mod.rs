@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 pub mod address;
 pub mod auth;
 pub mod catalog;
+mod changes;
 pub mod edge;
 mod effective;
 pub mod environment;
@@ -24,7 +25,6 @@ mod inert;
 pub mod log;
 pub mod middleware;
 mod node;
-mod passed;
 mod redact;
 mod scalar;
 mod schema;
@@ -41,7 +41,7 @@ use crate::config::{
     auth::Auth,
     catalog::{Catalog, Tags},
     edge::Edge,
-    environment::Environment,
+    environment::{Environment, Manager, Passed},
     health::Health,
     http::Http,
     log::Log,
@@ -72,16 +72,18 @@ pub struct Config {
     pub tags: Tags,
     pub validation: Validation,
     pub edge: Edge,
-    /// Names of the sockets that the service manager passed to this process, in the order of their descriptors.
-    pub passed: Vec<String>,
+    /// Sockets that came with this process.
+    pub passed: Passed,
+    /// Who wants to hear how this process fares.
+    pub manager: Manager,
 }
 
 /// A configuration, what its operator should hear about it, and how it reads.
-#[derive(Debug)]
 pub struct Loaded {
     pub config: Config,
     pub warnings: Vec<Warning>,
     effective: String,
+    document: Node,
 }
 
 /// Something that works, but perhaps not as it was meant.
@@ -121,7 +123,7 @@ impl Config {
         schema::inspect(&document, &schema::DOCUMENT, "", &mut warnings)?;
         schema::fill(&mut document, &schema::DOCUMENT);
         let config = Self::read(&Section::document(&document)?, environment, &mut warnings)?;
-        Ok(Loaded { config, warnings, effective: effective::yaml(&document, &schema::DOCUMENT) })
+        Ok(Loaded { config, warnings, effective: effective::yaml(&document, &schema::DOCUMENT), document })
     }
 
     fn read(document: &Section<'_>, environment: &Environment, warnings: &mut Vec<Warning>) -> Result<Self> {
@@ -140,7 +142,8 @@ impl Config {
             storage,
             auth: Auth::read(document.section("auth")?.as_ref(), warnings)?,
             http: Http::read(&document.need_section("http")?, &edge, &own.proxies, warnings)?,
-            passed: passed::names(environment, std::process::id())?,
+            passed: environment.passed_sockets(std::process::id())?,
+            manager: environment.manager(std::process::id())?,
             edge: own,
             health: Health::read(&document.need_section("health")?, environment.authorities())?,
             catalog: Catalog::read(&document.need_section("catalog")?)?,
@@ -186,6 +189,18 @@ impl Loaded {
     pub fn redacted(&self) -> &str {
         &self.effective
     }
+
+    /// The keys whose values are others in `next`, and that this version cannot change while it runs; each as a warning.
+    #[must_use]
+    pub fn needs_restart(&self, next: &Self) -> Vec<Warning> {
+        changes::that_need_a_restart(&self.document, &next.document)
+    }
+
+    /// Whether every value that somebody wrote, or left out, is the same.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.document.is_same(&other.document)
+    }
 }
 
 impl Warning {
@@ -195,6 +210,16 @@ impl Warning {
 
     fn at(node: &Node, key: &str, text: impl fmt::Display) -> Self {
         Self { key: key.to_owned(), text: format!("{text} ({})", node.origin) }
+    }
+}
+
+impl fmt::Debug for Loaded {
+    /// Without the document, which holds secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loaded")
+            .field("effective", &self.effective)
+            .field("warnings", &self.warnings)
+            .finish_non_exhaustive()
     }
 }
 

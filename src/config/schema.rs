@@ -1,8 +1,8 @@
 //! Which keys exist: their shape, their default, their name in the environment, and whether they do anything yet.
 //!
-//! Each section's file owns its own table of [`Key`]s beside the type that is read from it. The tables serve four
-//! readers: the environment overlay, the search for unknown keys, the filling in of defaults, and the printing of the
-//! effective configuration without its secrets.
+//! Each section's file owns its own table of [`Key`]s beside the type that is read from it. The tables serve five
+//! readers: the environment overlay, the search for unknown keys, the filling in of defaults, the printing of the
+//! effective configuration without its secrets, and the search for changes that need a restart.
 
 use anyhow::{Result, bail};
 
@@ -23,6 +23,7 @@ pub(in crate::config) struct Key {
     pub(in crate::config) default: Option<&'static str>,
     pub(in crate::config) effect: Effect,
     pub(in crate::config) secrecy: Secrecy,
+    pub(in crate::config) change: Change,
 }
 
 /// What stands below a key.
@@ -58,8 +59,25 @@ pub(in crate::config) enum Secrecy {
     Secret,
 }
 
+/// What it takes for a change to be in force.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::config) enum Change {
+    /// The process has to be started again, or upgraded.
+    Restart,
+    /// The configuration has to be read again; so for everything below the key.
+    Reload,
+}
+
 pub(in crate::config) const fn key(name: &'static str, shape: Shape) -> Key {
-    Key { name, variable: None, shape, default: None, effect: Effect::InForce, secrecy: Secrecy::Public }
+    Key {
+        name,
+        variable: None,
+        shape,
+        default: None,
+        effect: Effect::InForce,
+        secrecy: Secrecy::Public,
+        change: Change::Restart,
+    }
 }
 
 pub(in crate::config) const fn value(name: &'static str) -> Key {
@@ -103,6 +121,11 @@ impl Key {
         self
     }
 
+    pub(in crate::config) const fn live(mut self) -> Self {
+        self.change = Change::Reload;
+        self
+    }
+
     /// Whether an environment variable's element means this key.
     pub(in crate::config) fn is_called(&self, element: &str) -> bool {
         match self.variable {
@@ -115,14 +138,14 @@ impl Key {
 /// The whole document.
 pub(in crate::config) const DOCUMENT: Shape = Shape::Section(&[
     value("version"),
-    section("log", log::KEYS).always(),
-    value("loglevel"),
+    section("log", log::KEYS).always().live(),
+    value("loglevel").live(),
     key("storage", Shape::Choice(storage::KEYS)).always(),
-    key("auth", Shape::Choice(auth::KEYS)),
+    key("auth", Shape::Choice(auth::KEYS)).live(),
     section("http", http::KEYS).always(),
     section("health", health::KEYS).always(),
-    section("catalog", catalog::CATALOG_KEYS).always(),
-    section("tags", catalog::TAGS_KEYS).always(),
+    section("catalog", catalog::CATALOG_KEYS).always().live(),
+    section("tags", catalog::TAGS_KEYS).always().live(),
     section("validation", validation::KEYS).always(),
     section("edge", edge::KEYS).always(),
     parameters("middleware", middleware::KEYS),

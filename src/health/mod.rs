@@ -4,6 +4,7 @@
 //! process unhealthy until it succeeds once. Never: a check in the path of a request.
 
 pub mod probe;
+pub mod readiness;
 
 use std::{
     collections::BTreeMap,

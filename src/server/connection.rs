@@ -4,63 +4,92 @@ use std::{
     fmt, io,
     net::SocketAddr,
     sync::{Arc, Once},
+    time::Duration,
 };
 
 use rustls::server::Acceptor;
-use tokio::{io::AsyncWriteExt, sync::watch, time::timeout};
+use tokio::{
+    io::AsyncWriteExt,
+    time::{sleep, timeout},
+};
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use tracing::{debug, warn};
 
 use crate::{
     api::{self, Scheme},
     server::{
-        Deadlines, Handler, Handshakes, Limits, Terms,
+        Handler, Handshakes, Rules, Terms,
         challenges::{self, Challenges},
+        control::{Control, Phase},
         exchange::Observer,
         http1, http2,
         passthrough::{self, Passthrough},
-        proxies::{Hop, Proxies, Standing},
+        proxies::{End, Hop},
         proxy_protocol::{self, Named, ProxyProtocol},
         socket::{HeadAllowance, Socket, Wire},
         stream::Downstream,
     },
 };
 
-/// What every connection of a server shares.
+/// How long an idle connection outlives the listeners.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What every connection of a listener shares.
 pub(super) struct Context {
-    pub(super) handler: Arc<dyn Handler>,
+    pub(super) control: Control,
+    pub(super) answers: Answers,
     pub(super) observer: Arc<dyn Observer>,
     pub(super) challenges: Option<Arc<dyn Challenges>>,
-    pub(super) limits: Limits,
-    pub(super) deadlines: Deadlines,
-    pub(super) proxies: Arc<Proxies>,
     /// Used up when somebody was told of connections that are dropped because nobody trusts their other end.
     pub(super) strangers: Arc<Once>,
     /// Names that are somebody else's, on the listener of this connection.
     pub(super) passthrough: Option<Arc<Passthrough>>,
     /// Every address that the server listens on.
     pub(super) listening: Arc<[SocketAddr]>,
-    pub(super) stopping: watch::Receiver<bool>,
+}
+
+/// Who answers requests.
+pub(super) enum Answers {
+    /// The handler of the rules in force.
+    InForce,
+    /// Whatever the rules.
+    Always(Arc<dyn Handler>),
 }
 
 impl Context {
-    pub(super) fn is_stopping(&self) -> bool {
-        *self.stopping.borrow()
+    /// Those in force. Whoever has begun under some goes on under them.
+    pub(super) fn rules(&self) -> Arc<Rules> {
+        self.control.rules()
     }
 
-    /// Completes when the server begins to stop.
-    pub(super) async fn stopped(&self) {
-        // An error means that the server itself is gone.
-        let _ = self.stopping.clone().wait_for(|stopping| *stopping).await;
+    pub(super) fn handler<'a>(&'a self, rules: &'a Rules) -> &'a dyn Handler {
+        match &self.answers {
+            Answers::InForce => rules.handler.as_ref(),
+            Answers::Always(handler) => handler.as_ref(),
+        }
+    }
+
+    /// Whether connections are to end with their next answer.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.control.phase() >= Phase::Leaving
+    }
+
+    /// Completes when connections are to end.
+    pub(super) async fn leaving(&self) {
+        self.control.reached(Phase::Leaving).await;
+    }
+
+    /// Completes when an idle connection is to be closed: a little after the listeners, because a client may have sent
+    /// its next request just before it could see the end.
+    pub(super) async fn farewell(&self) {
+        self.control.reached(Phase::Draining).await;
+        sleep(FAREWELL).await;
     }
 }
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context")
-            .field("limits", &self.limits)
-            .field("deadlines", &self.deadlines)
-            .finish_non_exhaustive()
+        f.debug_struct("Context").field("control", &self.control).finish_non_exhaustive()
     }
 }
 
@@ -77,10 +106,11 @@ pub(super) enum Closing {
 
 pub(super) async fn serve(context: Arc<Context>, socket: Socket, terms: Terms) {
     socket.send_at_once();
+    let rules = context.rules();
     let socket = Arc::new(socket);
     let allowance = HeadAllowance::unlimited();
-    let mut wire = Wire::new(Arc::clone(&socket), Arc::clone(&allowance), context.deadlines.write);
-    let Some(hop) = other_end(&context, &socket, &mut wire, &terms).await else {
+    let mut wire = Wire::new(Arc::clone(&socket), Arc::clone(&allowance), rules.deadlines.write);
+    let Some(hop) = other_end(&context, &rules, &socket, &mut wire, &terms).await else {
         return;
     };
     if let (Some(passthrough), Some(_)) = (&context.passthrough, &terms.tls) {
@@ -89,7 +119,7 @@ pub(super) async fn serve(context: Arc<Context>, socket: Socket, terms: Terms) {
             None => return,
         }
     }
-    let Some((stream, protocol)) = handshake(&context, wire, terms.tls).await else {
+    let Some((stream, protocol)) = handshake(&context, rules.deadlines.handshake, wire, terms.tls).await else {
         return;
     };
     match protocol {
@@ -100,21 +130,21 @@ pub(super) async fn serve(context: Arc<Context>, socket: Socket, terms: Terms) {
         }
         Protocol::Http1 => match http1::serve(&context, stream, &allowance, &hop).await {
             Closing::Now => {}
-            Closing::AfterAnswer => socket.linger(context.deadlines.linger).await,
+            Closing::AfterAnswer => socket.linger(rules.deadlines.linger).await,
             Closing::Reset => socket.reset_on_close(),
         },
     }
 }
 
 /// Who is at the other end, by the PROXY header where one is required; `None` drops the connection.
-async fn other_end(context: &Context, socket: &Socket, wire: &mut Wire, terms: &Terms) -> Option<Hop> {
+async fn other_end(context: &Context, rules: &Rules, socket: &Socket, wire: &mut Wire, terms: &Terms) -> Option<Hop> {
     let scheme = if terms.tls.is_some() { Scheme::Https } else { Scheme::Http };
     let peer = socket.peer();
-    let hop = |peer, standing| Hop { connection: api::Connection { peer, scheme, origin: None }, standing };
+    let hop = |peer, end| Hop { connection: api::Connection { peer, scheme, origin: None }, end };
     if terms.proxy_protocol == ProxyProtocol::Off {
-        return Some(hop(peer, context.proxies.standing(peer)));
+        return Some(hop(peer, End::Known));
     }
-    if !context.proxies.trusts(peer.map(|peer| peer.ip())) {
+    if !rules.proxies.trusts(peer.map(|peer| peer.ip())) {
         // Said once, for the operator who forgot a balancer: strangers could fill the log otherwise.
         context.strangers.call_once(|| {
             warn!(peer = ?peer, "connections are dropped where the PROXY protocol is required: edge.trusted_proxies does not hold their other end");
@@ -122,10 +152,10 @@ async fn other_end(context: &Context, socket: &Socket, wire: &mut Wire, terms: &
         debug!(peer = ?peer, "a connection was dropped: its other end is not trusted");
         return None;
     }
-    match timeout(context.deadlines.handshake, proxy_protocol::read(wire)).await {
-        Ok(Ok(Named::Client(client))) => Some(hop(Some(client), context.proxies.standing(Some(client)))),
+    match timeout(rules.deadlines.handshake, proxy_protocol::read(wire)).await {
+        Ok(Ok(Named::Client(client))) => Some(hop(Some(client), End::Known)),
         // The balancer speaks no HTTP: whose headers come over such a connection is not known.
-        Ok(Ok(Named::Nobody)) => Some(hop(peer, Standing::Client)),
+        Ok(Ok(Named::Nobody)) => Some(hop(peer, End::Unknown)),
         Ok(Err(error)) => {
             debug!(peer = ?peer, error = %error, "a connection was dropped");
             None
@@ -162,11 +192,16 @@ async fn secure(context: &Context, handshakes: &dyn Handshakes, wire: Wire) -> i
     begun.into_stream(config).await.map(Some)
 }
 
-async fn handshake(context: &Context, wire: Wire, tls: Option<Arc<dyn Handshakes>>) -> Option<(Downstream, Protocol)> {
+async fn handshake(
+    context: &Context,
+    deadline: Duration,
+    wire: Wire,
+    tls: Option<Arc<dyn Handshakes>>,
+) -> Option<(Downstream, Protocol)> {
     let Some(handshakes) = tls else {
         return Some((Downstream::plain(wire), Protocol::Http1));
     };
-    match timeout(context.deadlines.handshake, secure(context, handshakes.as_ref(), wire)).await {
+    match timeout(deadline, secure(context, handshakes.as_ref(), wire)).await {
         Ok(Ok(None)) => None,
         Ok(Ok(Some(stream))) => {
             let protocol = match stream.get_ref().1.alpn_protocol() {

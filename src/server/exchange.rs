@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::{
     api,
     server::{
-        challenges,
+        Rules, challenges,
         connection::Context,
         framing::Refusal,
         passthrough::passage::{Kind, Passage},
@@ -97,52 +97,54 @@ pub enum Ending {
 /// it has been used up. `prompt` is there where what is written may be held back.
 pub(super) async fn run(
     context: &Arc<Context>,
+    rules: &Rules,
     session: ServerSession,
     hop: &Hop,
     prompt: Option<&Arc<Prompt>>,
     refusal: Option<Refusal>,
 ) -> (Ending, Option<ServerSession>) {
     let started = Instant::now();
+    let _running = context.control.begin();
     context.observer.begin();
     let id = Uuid::new_v4();
     let head = request::head(&session);
-    let connection = context.proxies.resolve(hop, &head.headers);
+    let connection = rules.proxies.resolve(hop, &head.headers);
     let mut exchange = record(id, &head, &connection);
     let session = request::share(session, &head, prompt);
     // Where a badly framed request ends is not known for sure.
     let after = if refusal.is_some() { After::Close } else { After::Reuse };
     let mut reply = match refusal {
         Some(refusal) => refusal.reply(),
-        None => handle(context, request::request(id, head, &connection, &session, &context.deadlines)).await,
+        None => handle(context, rules, request::request(id, head, &connection, &session, &rules.deadlines)).await,
     };
     exchange.status = reply.status;
     exchange.content_type = text(&reply.headers, &header::CONTENT_TYPE);
     exchange.log = std::mem::take(&mut reply.log);
     exchange.ending = reply::write(context, &session, &exchange.method, reply, after).await;
-    let session = finish(context, &session, &mut exchange).await;
+    let session = finish(rules, &session, &mut exchange).await;
     exchange.elapsed = started.elapsed();
     context.observer.observe(&exchange);
     (exchange.ending, session)
 }
 
-async fn handle(context: &Context, request: api::Request) -> api::Reply {
+async fn handle(context: &Context, rules: &Rules, request: api::Request) -> api::Reply {
     let id = request.id;
-    let handled = AssertUnwindSafe(reply_to(context, request)).catch_unwind().await;
+    let handled = AssertUnwindSafe(reply_to(context, rules, request)).catch_unwind().await;
     handled.unwrap_or_else(|_| {
         error!(http.request.id = %id, "the handler panicked");
         Refusal::PANICKED.reply()
     })
 }
 
-async fn reply_to(context: &Context, request: api::Request) -> api::Reply {
+async fn reply_to(context: &Context, rules: &Rules, request: api::Request) -> api::Reply {
     match (context.challenges.as_deref(), challenges::token(&request)) {
         (Some(challenges), Some(token)) => challenges::answer(challenges, &token).await,
-        _ => context.handler.handle(request).await,
+        _ => context.handler(rules).handle(request).await,
     }
 }
 
 /// Takes the session back from the body, which from now on reads nothing more.
-pub(super) async fn finish(context: &Context, session: &Shared, exchange: &mut Exchange) -> Option<ServerSession> {
+pub(super) async fn finish(rules: &Rules, session: &Shared, exchange: &mut Exchange) -> Option<ServerSession> {
     let (mut session, lost) = {
         let mut session = session.lock().await;
         (session.take()?, session.is_body_lost())
@@ -151,7 +153,7 @@ pub(super) async fn finish(context: &Context, session: &Shared, exchange: &mut E
         session.set_keepalive(None);
     }
     if exchange.ending == Ending::Complete {
-        reply::drain(&mut session, &context.deadlines).await;
+        reply::drain(&mut session, &rules.deadlines).await;
     } else if session.is_http2() {
         session.shutdown().await;
     }

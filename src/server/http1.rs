@@ -10,6 +10,7 @@ use tracing::debug;
 use crate::{
     api,
     server::{
+        Rules,
         connection::{Closing, Context},
         exchange::{self, Ending, RefusedHead},
         framing::{self, Refusal},
@@ -35,12 +36,13 @@ pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, allowance:
         if ahead.is_empty() && !begins(context, &mut stream, &mut ahead).await {
             return closing;
         }
+        let rules = context.rules();
         let mut session = ServerSession::new_http1(stream);
         session.set_pipelining_enabled(true);
         session.set_pipelined_prefix(ahead);
         // Reads are timed here and in the body, where it is known who waits for whom.
         session.set_read_timeout(None);
-        match head(context, &mut session, allowance).await {
+        match head(&rules, &mut session, allowance).await {
             Head::Complete => {}
             Head::Gone => return Closing::Now,
             Head::Unreadable(refusal) => {
@@ -49,13 +51,13 @@ pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, allowance:
                 return refuse(session, refusal).await;
             }
         }
-        let (refusal, elsewhere) = match destination(context, &session, hop) {
+        let (refusal, elsewhere) = match destination(context, &rules, &session, hop) {
             Ok(elsewhere) => (None, elsewhere),
             Err(refusal) => (Some(refusal), None),
         };
         let answered = match elsewhere {
-            Some(there) => passthrough::http::forward(context, session, hop, there).await,
-            None => exchange::run(context, session, hop, Some(&prompt), refusal).await,
+            Some(there) => passthrough::http::forward(context, &rules, session, hop, there).await,
+            None => exchange::run(context, &rules, session, hop, Some(&prompt), refusal).await,
         };
         match answered {
             (Ending::Cut, _) => return Closing::Reset,
@@ -76,19 +78,21 @@ pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, allowance:
 /// Whom the request is passed on to whose head was read, if that is not us.
 fn destination<'a>(
     context: &'a Context,
+    rules: &Rules,
     session: &ServerSession,
     hop: &Hop,
 ) -> Result<Option<passthrough::http::There<'a>>, Refusal> {
-    framing::judge(session, &context.limits)?;
+    framing::judge(session, &rules.limits)?;
     context.passthrough.as_ref().map_or(Ok(None), |passthrough| passthrough.elsewhere(session, hop))
 }
 
 /// Waits for the first bytes of a request; false when there will be none.
 async fn begins(context: &Context, stream: &mut Stream, ahead: &mut BytesMut) -> bool {
+    let idle = context.rules().deadlines.idle;
     tokio::select! {
         biased;
-        read = timeout(context.deadlines.idle, stream.read_buf(ahead)) => matches!(read, Ok(Ok(1..))),
-        () = context.stopped() => false,
+        read = timeout(idle, stream.read_buf(ahead)) => matches!(read, Ok(Ok(1..))),
+        () = context.farewell() => false,
     }
 }
 
@@ -100,9 +104,9 @@ enum Head {
 }
 
 /// Reads a whole head within one deadline and one bound of memory.
-async fn head(context: &Context, session: &mut ServerSession, allowance: &HeadAllowance) -> Head {
-    allowance.limit(context.limits.head_bytes + READ_PAST_HEAD);
-    let read = timeout(context.deadlines.head, session.read_request()).await;
+async fn head(rules: &Rules, session: &mut ServerSession, allowance: &HeadAllowance) -> Head {
+    allowance.limit(rules.limits.head_bytes + READ_PAST_HEAD);
+    let read = timeout(rules.deadlines.head, session.read_request()).await;
     let too_large = allowance.is_used_up();
     allowance.lift();
     match read {

@@ -16,7 +16,7 @@ use tokio::{
 use tracing::debug;
 
 use crate::server::{
-    Limits, connection::Context, exchange, framing, passthrough::Passthrough, proxies::Hop, stream::Downstream,
+    Limits, Rules, connection::Context, exchange, framing, passthrough::Passthrough, proxies::Hop, stream::Downstream,
 };
 
 /// What one stream may send ahead of the handler: enough for a layer at full speed over a long line.
@@ -49,28 +49,33 @@ const RUNNING_PER_STREAM: usize = 2;
 
 /// Serves streams until the client leaves, is idle for too long or breaks the rules, or the server stops.
 pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, hop: &Hop) {
-    let handshake = server::handshake(Box::new(stream), Some(options(&context.limits)));
-    let Ok(Ok(mut conn)) = timeout(context.deadlines.head, handshake).await else {
+    // What HTTP/2 agreed on at the beginning holds for the whole connection.
+    let Rules { limits, deadlines, .. } = &*context.rules();
+    let handshake = server::handshake(Box::new(stream), Some(options(limits)));
+    let Ok(Ok(mut conn)) = timeout(deadlines.head, handshake).await else {
         debug!(peer = ?hop.connection.peer, "an HTTP/2 connection did not begin");
         return;
     };
     let digest = Arc::new(Digest::default());
     let mut streams = JoinSet::new();
     let mut refused = 0;
+    let mut asked = false;
     let mut leaving = false;
-    let running_max = context.limits.streams as usize * RUNNING_PER_STREAM;
+    let running_max = limits.streams as usize * RUNNING_PER_STREAM;
     loop {
         // The first GOAWAY lets requests that are under way be heard; h2 sends the final one when all have ended.
-        let idle = if leaving { context.deadlines.linger } else { context.deadlines.idle };
+        let idle = if leaving { deadlines.linger } else { deadlines.idle };
         tokio::select! {
             biased;
-            () = context.stopped(), if !leaving => {
+            // Nobody is sent away from a connection before it was of any use: some clients would not try again.
+            () = async { if asked { context.leaving().await } else { context.farewell().await } }, if !leaving => {
                 conn.graceful_shutdown();
                 leaving = true;
             }
             Some(_) = streams.join_next(), if !streams.is_empty() => {}
             accepted = HttpSession::from_h2_conn(&mut conn, Arc::clone(&digest)) => match accepted {
                 Ok(Some(H2Accept::Session(session))) => {
+                    asked = true;
                     if streams.len() >= running_max {
                         debug!(peer = ?hop.connection.peer, "an HTTP/2 client opened and reset too many streams");
                         break;
@@ -102,9 +107,10 @@ pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, hop: &Hop)
 
 async fn request(context: &Arc<Context>, session: HttpSession, hop: &Hop) {
     let mut session = ServerSession::new_http2(session);
-    session.set_write_timeout(Some(context.deadlines.write));
+    let rules = context.rules();
+    session.set_write_timeout(Some(rules.deadlines.write));
     let misdirected = |passthrough: &Passthrough| passthrough.elsewhere(&session, hop).err();
-    let refusal = framing::judge(&session, &context.limits).err();
+    let refusal = framing::judge(&session, &rules.limits).err();
     let refusal = refusal.or_else(|| context.passthrough.as_deref().and_then(misdirected));
-    exchange::run(context, session, hop, None, refusal).await;
+    exchange::run(context, &rules, session, hop, None, refusal).await;
 }

@@ -3,26 +3,31 @@
 use std::{
     io,
     net::SocketAddr,
-    os::unix::fs::{FileTypeExt, PermissionsExt},
+    os::{
+        fd::AsFd as _,
+        unix::fs::{FileTypeExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    task::JoinSet,
-};
+use tokio::task::JoinSet;
 use tracing::warn;
 
 use crate::server::{
-    BindError, Endpoint, Serves, Terms,
+    BindError, Endpoint, Handed, Serves, Terms,
     address::{Address, Families},
     connection::{self, Context},
+    control::Phase,
     exchange::Observer,
     inherited::{Inherited, Passed},
     passthrough::Passthrough,
+    slots::Slot,
     socket::Socket,
 };
 
@@ -36,6 +41,7 @@ const RETRY: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Listener {
     bound: Bound,
+    configured: Address,
     local: Address,
     terms: Terms,
     serves: Serves,
@@ -49,29 +55,48 @@ enum Bound {
     Unix(std::os::unix::net::UnixListener, Option<SocketFile>),
 }
 
-/// Removes the socket's file at the end.
+/// Removes the socket's file at the end, unless somebody else listens there by then.
 #[derive(Debug)]
-struct SocketFile(PathBuf);
+struct SocketFile {
+    path: PathBuf,
+    handed_over: Arc<AtomicBool>,
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // If it is gone already, that is the wanted state.
-        let _ = std::fs::remove_file(&self.0);
+        if !self.handed_over.load(Ordering::Relaxed) {
+            // If it is gone already, that is the wanted state.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
 impl Listener {
-    /// Takes what is `inherited` for an endpoint, which may be several sockets, or binds its address.
-    pub(super) fn bind(endpoint: &Endpoint, inherited: &mut Inherited) -> Result<Vec<Self>, BindError> {
+    /// Binds an endpoint's address, or takes what is `inherited` under its name, which may be several sockets. A file in
+    /// the file system is removed at the end unless the sockets were `handed_over`.
+    pub(super) fn bind(
+        endpoint: &Endpoint,
+        inherited: &mut Inherited,
+        handed_over: &Arc<AtomicBool>,
+    ) -> Result<Vec<Self>, BindError> {
         let failed = |source| BindError { address: endpoint.address.clone(), source };
-        let handed = match &endpoint.address {
-            Address::Inherited { name } => inherited.take(name),
-            address => inherited.take(&address.to_string()),
-        };
-        let bound = if handed.is_empty() {
-            vec![open(&endpoint.address, inherited).map_err(failed)?]
-        } else {
-            handed.into_iter().map(|socket| adopt(socket, &endpoint.address)).collect()
+        let name = endpoint.address.to_string();
+        let bound = match &endpoint.address {
+            Address::Tcp(address) => vec![Bound::Tcp(match inherited.take_tcp(&name) {
+                Some(listener) => listener,
+                None => bind_tcp(&address.resolve().map_err(failed)?).map_err(failed)?,
+            })],
+            Address::Unix { path, mode } => {
+                let listener = match inherited.take_unix(&name) {
+                    Some(listener) => set_mode(path, *mode).map(|()| listener),
+                    None => bind_unix(path, *mode),
+                };
+                // A file that is not ours, because another process listens there, is not ours to remove.
+                let listener = listener.map_err(failed)?;
+                let file = SocketFile { path: path.clone(), handed_over: Arc::clone(handed_over) };
+                vec![Bound::Unix(listener, Some(file))]
+            }
+            Address::Inherited { name } => taken(inherited, name).map_err(failed)?,
         };
         bound.into_iter().map(|bound| Self::on(bound, endpoint).map_err(failed)).collect()
     }
@@ -86,13 +111,23 @@ impl Listener {
                 Address::Unix { path, mode }
             }
         };
+        let configured = endpoint.address.clone();
         Ok(Self {
             bound,
+            configured,
             local,
             terms: endpoint.terms(),
             serves: endpoint.serves.clone(),
             passthrough: endpoint.passthrough.clone(),
         })
+    }
+
+    pub(super) fn handed(&self) -> io::Result<Handed> {
+        let socket = match &self.bound {
+            Bound::Tcp(listener) => listener.as_fd().try_clone_to_owned(),
+            Bound::Unix(listener, _) => listener.as_fd().try_clone_to_owned(),
+        };
+        Ok(Handed { address: self.configured.clone(), socket: socket? })
     }
 
     pub(super) const fn local(&self) -> &Address {
@@ -127,26 +162,20 @@ impl Listener {
     }
 }
 
-fn open(address: &Address, inherited: &Inherited) -> io::Result<Bound> {
-    match address {
-        Address::Tcp(address) => Ok(Bound::Tcp(bind_tcp(&address.resolve()?)?)),
-        Address::Unix { path, mode } => Ok(Bound::Unix(bind_unix(path, *mode)?, Some(SocketFile(path.clone())))),
-        Address::Inherited { .. } => {
-            let left = inherited.names().join(", ");
-            let others = if left.is_empty() { "none".to_owned() } else { left };
-            let text = format!("no socket of that name was passed; left of those that were: {others}");
-            Err(io::Error::new(io::ErrorKind::NotFound, text))
-        }
+fn taken(inherited: &mut Inherited, name: &str) -> io::Result<Vec<Bound>> {
+    let sockets = inherited.take(name);
+    if sockets.is_empty() {
+        let left = inherited.names().join(", ");
+        let others = if left.is_empty() { "none".to_owned() } else { left };
+        let text = format!("no socket of that name was passed; left of those that were: {others}");
+        return Err(io::Error::new(io::ErrorKind::NotFound, text));
     }
-}
-
-/// The file of a socket that was passed under the name of a service manager's is the manager's.
-fn adopt(socket: Passed, address: &Address) -> Bound {
-    match (socket, address) {
-        (Passed::Tcp(listener), _) => Bound::Tcp(listener),
-        (Passed::Unix(listener), Address::Unix { path, .. }) => Bound::Unix(listener, Some(SocketFile(path.clone()))),
-        (Passed::Unix(listener), _) => Bound::Unix(listener, None),
-    }
+    let bound = |socket| match socket {
+        Passed::Tcp(listener) => Bound::Tcp(listener),
+        // Its file is the manager's.
+        Passed::Unix(listener) => Bound::Unix(listener, None),
+    };
+    Ok(sockets.into_iter().map(bound).collect())
 }
 
 fn bind_tcp(addresses: &[(SocketAddr, Families)]) -> io::Result<std::net::TcpListener> {
@@ -179,8 +208,12 @@ fn open_tcp(address: SocketAddr, families: Families) -> io::Result<std::net::Tcp
 fn bind_unix(path: &Path, mode: u32) -> io::Result<std::os::unix::net::UnixListener> {
     remove_stale(path)?;
     let listener = std::os::unix::net::UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    set_mode(path, mode)?;
     Ok(listener)
+}
+
+fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
 }
 
 /// A socket on which nobody listens was left behind by a process that was killed. Anything else stays.
@@ -239,14 +272,15 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    /// Accepts until the server stops, then waits for the connections to end, for at most `drain`.
-    pub(super) async fn serve(self, context: Arc<Context>, slots: Arc<Semaphore>, drain: Option<Duration>) {
+    /// Accepts until the listeners are to be closed, then waits for the connections to end. Who drops
+    /// this cuts them.
+    pub(super) async fn serve(self, context: Arc<Context>) {
         let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = context.stopped() => break,
-                accepted = self.accept(&slots) => accepted,
+                () = context.control.reached(Phase::Draining) => break,
+                accepted = self.accept(&context) => accepted,
             };
             while connections.try_join_next().is_some() {}
             match accepted {
@@ -265,16 +299,12 @@ impl Acceptor {
             }
         }
         drop(self);
-        let all = async { while connections.join_next().await.is_some() {} };
-        if tokio::time::timeout(drain.unwrap_or_default(), all).await.is_err() {
-            // Dropping the set below cuts what is left.
-            warn!("connections were cut at the end of the drain");
-        }
+        while connections.join_next().await.is_some() {}
     }
 
     /// A slot first: a connection that cannot be served stays in the kernel's queue.
-    async fn accept(&self, slots: &Arc<Semaphore>) -> io::Result<(Socket, OwnedSemaphorePermit)> {
-        let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
+    async fn accept(&self, context: &Context) -> io::Result<(Socket, Slot)> {
+        let slot = context.control.slots().take().await;
         Ok((self.socket.accept().await?, slot))
     }
 }

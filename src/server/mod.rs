@@ -14,6 +14,9 @@
 //! Its proxy (`HttpProxy`) reads heads by itself and would bring back those gaps: requests that have to be forwarded
 //! go through its connector (`pingora::connectors::http`), whose answer is a stream like any other.
 //!
+//! A running server is led by its `control`: the rules that every request goes by are exchanged as one value, and its end
+//! comes in phases, from the first answers with `Connection: close` to what is cut when the drain has lasted too long.
+//!
 //! Nothing here knows what a registry is. Time spent waiting for the handler never counts against the client.
 
 pub mod address;
@@ -22,6 +25,7 @@ pub mod debug;
 pub mod exchange;
 
 mod connection;
+pub mod control;
 mod forwarded;
 mod framing;
 mod http1;
@@ -34,6 +38,7 @@ pub mod proxy_protocol;
 pub mod redirect;
 mod reply;
 mod request;
+mod slots;
 mod socket;
 mod stream;
 
@@ -41,23 +46,23 @@ use std::{
     fmt,
     future::Future,
     io,
+    os::fd::OwnedFd,
     sync::{Arc, Once},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use rustls::{ServerConfig, server::ClientHello};
-use tokio::{
-    sync::{Semaphore, watch},
-    task::JoinSet,
-};
+use tokio::{task::JoinSet, time::sleep};
+use tracing::warn;
 
 use crate::{
     api,
     server::{
         address::Address,
         challenges::{Challenges, Nothing},
-        connection::Context,
+        connection::{Answers, Context},
+        control::{Control, Phase, Rules},
         exchange::Observer,
         inherited::Inherited,
         listener::Listener,
@@ -211,7 +216,16 @@ pub struct BindError {
 #[derive(Debug)]
 pub struct Server {
     listeners: Vec<Listener>,
-    settings: Settings,
+    challenges: Option<Arc<dyn Challenges>>,
+    control: Control,
+}
+
+/// A listener's socket, for a process that replaces this one.
+#[derive(Debug)]
+pub struct Handed {
+    /// As it was configured.
+    pub address: Address,
+    pub socket: OwnedFd,
 }
 
 impl Server {
@@ -223,11 +237,27 @@ impl Server {
     /// The same, taking from `inherited` the sockets that the settings ask for by name, and those that stand under an
     /// address that would be bound otherwise.
     pub fn bind_with(settings: Settings, inherited: &mut Inherited) -> Result<Self, BindError> {
-        let mut listeners = Vec::with_capacity(settings.listeners.len());
-        for endpoint in &settings.listeners {
-            listeners.extend(Listener::bind(endpoint, inherited)?);
+        let Settings { listeners: endpoints, limits, deadlines, proxies, drain, challenges } = settings;
+        // Until it runs, nobody is answered.
+        let rules = Rules { handler: Arc::new(Nothing), limits, deadlines, proxies };
+        let control = Control::new(rules, drain);
+        let mut listeners = Vec::with_capacity(endpoints.len());
+        for endpoint in &endpoints {
+            listeners.extend(Listener::bind(endpoint, inherited, control.handed_over())?);
         }
-        Ok(Self { listeners, settings })
+        Ok(Self { listeners, challenges, control })
+    }
+
+    /// What it is led by while it runs.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// The sockets, for another process to accept on as well. While somebody holds them, connections queue there even if
+    /// nobody accepts.
+    pub fn sockets(&self) -> io::Result<Vec<Handed>> {
+        self.listeners.iter().map(Listener::handed).collect()
     }
 
     /// Where it really listens, in the order of the settings; a port 0 became the port that the system chose.
@@ -254,39 +284,44 @@ impl Server {
         observer: Arc<dyn Observer>,
         shutdown: impl Future<Output = ()> + Send,
     ) -> io::Result<()> {
-        let (stop, stopping) = watch::channel(false);
-        let proxies = Arc::new(self.settings.proxies.clone());
+        let Self { listeners, challenges, control } = self;
+        let Rules { limits, deadlines, proxies, .. } = &*control.rules();
+        let (limits, deadlines, proxies) = (limits.clone(), deadlines.clone(), proxies.clone());
+        control.replace(Rules { handler, limits, deadlines, proxies });
         let strangers = Arc::new(Once::new());
-        let listening: Arc<[_]> = self.listeners.iter().filter_map(|listener| listener.local().socket()).collect();
-        let context = |handler, passthrough| {
-            Arc::new(Context {
-                handler,
-                observer: Arc::clone(&observer),
-                challenges: self.settings.challenges.clone(),
-                limits: self.settings.limits.clone(),
-                deadlines: self.settings.deadlines.clone(),
-                proxies: Arc::clone(&proxies),
-                strangers: Arc::clone(&strangers),
-                passthrough,
-                listening: Arc::clone(&listening),
-                stopping: stopping.clone(),
-            })
-        };
-        let slots = Arc::new(Semaphore::new(self.settings.limits.connections.min(Semaphore::MAX_PERMITS)));
+        let listening: Arc<[_]> = listeners.iter().filter_map(|listener| listener.local().socket()).collect();
         let mut loops = JoinSet::new();
-        for listener in self.listeners {
-            let handler: Arc<dyn Handler> = match listener.serves() {
-                Serves::Registry => Arc::clone(&handler),
-                Serves::Redirect(redirect) => Arc::new(redirect.clone()),
-                Serves::Challenges => Arc::new(Nothing),
+        for listener in listeners {
+            let answers = match listener.serves() {
+                Serves::Registry => Answers::InForce,
+                Serves::Redirect(redirect) => Answers::Always(Arc::new(redirect.clone())),
+                Serves::Challenges => Answers::Always(Arc::new(Nothing)),
             };
-            let context = context(handler, listener.passthrough().cloned());
-            let accept = listener.start()?;
-            loops.spawn(accept.serve(context, Arc::clone(&slots), self.settings.drain));
+            let (observer, challenges) = (Arc::clone(&observer), challenges.clone());
+            let context = Arc::new(Context {
+                control: control.clone(),
+                answers,
+                observer,
+                challenges,
+                strangers: Arc::clone(&strangers),
+                passthrough: listener.passthrough().cloned(),
+                listening: Arc::clone(&listening),
+            });
+            loops.spawn(listener.start()?.serve(context));
         }
         shutdown.await;
-        stop.send_replace(true);
-        while loops.join_next().await.is_some() {}
+        control.advance(Phase::Draining);
+        tokio::select! {
+            () = async { while loops.join_next().await.is_some() {} } => return Ok(()),
+            () = sleep(control.drain()) => {}
+            () = control.reached(Phase::Over) => {}
+        }
+        match control.running() {
+            0 => {}
+            running => warn!(requests = running, "running requests were cut at the end of the drain"),
+        }
+        // With each loop go its connections.
+        loops.shutdown().await;
         Ok(())
     }
 }

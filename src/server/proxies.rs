@@ -66,14 +66,16 @@ impl Default for Proxies {
 pub(super) struct Hop {
     /// As it holds for requests that nobody forwarded.
     pub(super) connection: api::Connection,
-    pub(super) standing: Standing,
+    pub(super) end: End,
 }
 
-/// Whether the headers of its requests may speak for others.
+/// Whether it is known who speaks over a connection. Whether whoever does is trusted is asked for each request, because
+/// that may change.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Standing {
-    Client,
-    Proxy,
+pub(super) enum End {
+    Known,
+    /// Headers come from nobody knows whom, and are not believed.
+    Unknown,
 }
 
 impl Proxies {
@@ -82,18 +84,19 @@ impl Proxies {
         peer.map_or(self.unix == UnixPeers::Trusted, |peer| self.holds(peer))
     }
 
-    fn holds(&self, address: IpAddr) -> bool {
-        self.networks.iter().any(|network| network.contains(&address))
+    /// Whether what whoever speaks at that end says of others is believed.
+    pub(super) fn believes(&self, hop: &Hop) -> bool {
+        hop.end == End::Known && self.trusts(hop.connection.peer.map(|peer| peer.ip()))
     }
 
-    pub(super) fn standing(&self, peer: Option<SocketAddr>) -> Standing {
-        if self.trusts(peer.map(|peer| peer.ip())) { Standing::Proxy } else { Standing::Client }
+    fn holds(&self, address: IpAddr) -> bool {
+        self.networks.iter().any(|network| network.contains(&address))
     }
 
     /// Where a request with these headers comes from.
     pub(super) fn resolve(&self, hop: &Hop, headers: &HeaderMap) -> api::Connection {
         let mut connection = hop.connection.clone();
-        if hop.standing == Standing::Client {
+        if !self.believes(hop) {
             return connection;
         }
         let mut said = if self.header == header::FORWARDED {
@@ -203,10 +206,7 @@ mod tests {
     /// Address (with port), scheme and origin of a request.
     fn seen(proxies: &Proxies, peer: Option<&str>, headers: &[(&str, &str)]) -> (String, String) {
         let peer = peer.map(|peer| SocketAddr::new(peer.parse().unwrap(), 7));
-        let hop = Hop {
-            connection: api::Connection { peer, scheme: Scheme::Http, origin: None },
-            standing: proxies.standing(peer),
-        };
+        let hop = Hop { connection: api::Connection { peer, scheme: Scheme::Http, origin: None }, end: End::Known };
         let mut map = HeaderMap::new();
         map.insert(header::HOST, "inner:5000".parse().unwrap());
         for (name, value) in headers {

@@ -54,7 +54,7 @@ pub(super) async fn write(context: &Context, session: &Shared, method: &Method, 
         Body::Open(_) => {}
     }
     let body = if bodiless { Body::Empty } else { reply.body };
-    let after = if context.is_stopping() { After::Close } else { after };
+    let after = if context.is_leaving() { After::Close } else { after };
     let rest = match &body {
         Body::Empty => Rest::Nothing,
         Body::Full(_) | Body::Stream { .. } => Rest::Body,

@@ -12,7 +12,9 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use crate::telemetry::{acme::Figures, exchange::Exchange, passthrough::Passages, upstream::Upstream};
+use crate::telemetry::{
+    acme::Figures, exchange::Exchange, passthrough::Passages, reloads::Reloads, upstream::Upstream,
+};
 
 /// Sizes from 1 KiB to 16 GiB, in steps of 4.
 const SIZES: [f64; 13] = [
@@ -50,6 +52,7 @@ pub struct Metrics {
     certificates_told: Mutex<Vec<(String, &'static str)>>,
     certificates_refused: IntCounter,
     passthrough: Passages,
+    pub reloads: Reloads,
     /// All that `requests` counts, whatever the labels.
     answered: AtomicU64,
 }
@@ -99,6 +102,7 @@ impl Metrics {
                 "pierhead_certificate_reload_failures_total",
                 "Changed certificate files that were not taken",
             )?,
+            reloads: Reloads::new()?,
             answered: AtomicU64::new(0),
         };
         metrics.register()?;
@@ -124,6 +128,7 @@ impl Metrics {
         self.registry.register(Box::new(self.lines_dropped.clone()))?;
         self.registry.register(Box::new(self.certificates.clone()))?;
         self.registry.register(Box::new(self.certificates_refused.clone()))?;
+        self.reloads.register(&self.registry)?;
         self.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
     }
 
@@ -197,7 +202,7 @@ impl Metrics {
         u64::try_from(self.uploads_memory.get()).unwrap_or(0)
     }
 
-    /// Takes over the total that a [`crate::telemetry::writer::Writer`] counted.
+    /// Takes over the total of [`crate::telemetry::writer::Losses`].
     pub fn set_log_lines_dropped(&self, total: u64) {
         raise(&self.lines_dropped, total);
     }

@@ -13,6 +13,7 @@ pub mod log;
 pub mod metrics;
 pub mod passthrough;
 pub mod process;
+pub mod reloads;
 pub mod text;
 pub mod upstream;
 pub mod writer;

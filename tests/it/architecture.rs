@@ -44,7 +44,9 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     (r"\bpprof::", &["server/debug/"]),
     // Descriptors that came with the process.
     (r"\blistenfd::", &["server/inherited.rs"]),
-    (r"\bppp::", &["server/proxy_protocol.rs"]),
+    (r"\bppp::", &["server/proxy_protocol.rs", "server/passthrough/target.rs"]),
+    // Descriptors that go with another.
+    (r"\bcommand_fds::", &["app/upgrade.rs"]),
     (r"\b(aws_sig\w*|object_store|reqwest)::", &["store/"]),
     (r"\binstant_acme\b", &["acme/order/"]),
     // Below, errors are values that callers branch on.

@@ -24,6 +24,7 @@ mod grace;
 mod hostile;
 mod import;
 mod interleavings;
+mod lifecycle;
 mod manifests;
 mod meddling;
 mod mount;

@@ -10,13 +10,15 @@ use ipnet::IpNet;
 use crate::config::{
     Warning,
     edge::{
-        downloads::Downloads, limits::Limits, proxies::Proxies, shadow::Shadow, uploads::Uploads, upstream::Upstream,
+        access_log::AccessLog, downloads::Downloads, limits::Limits, proxies::Proxies, shadow::Shadow,
+        shutdown::Shutdown, upgrade::Upgrade, uploads::Uploads, upstream::Upstream,
     },
     schema::{Key, Shape, key, section, value, values},
     section::{Field, Section},
     storage::{Demand, Storage},
 };
 
+pub mod access_log;
 pub mod acme;
 pub mod downloads;
 pub(in crate::config) mod hsts;
@@ -26,24 +28,29 @@ pub mod passthrough;
 pub mod proxies;
 pub mod redirect;
 pub mod shadow;
+pub mod shutdown;
 pub mod tls;
+pub mod upgrade;
 pub mod uploads;
 pub mod upstream;
 
 pub(in crate::config) const KEYS: &[Key] = &[
     value("strict").or("false"),
-    value("external_url"),
+    value("external_url").live(),
     key("listen", Shape::List(&Shape::Section(listen::KEYS))),
     section("redirect_http_to_https", redirect::KEYS),
     key("passthrough", Shape::List(&Shape::Section(passthrough::KEYS))),
-    values("trusted_proxies"),
-    section("real_ip", proxies::REAL_IP).always(),
+    values("trusted_proxies").live(),
+    section("real_ip", proxies::REAL_IP).always().live(),
     section("uploads", uploads::KEYS).always(),
-    section("limits", limits::KEYS).always(),
+    section("limits", limits::KEYS).always().live(),
     section("downloads", downloads::KEYS).always(),
+    section("access_log", access_log::KEYS).always().live(),
+    section("shutdown", shutdown::KEYS).always().live(),
+    section("upgrade", upgrade::KEYS).always().live(),
     section("acme", acme::KEYS).always(),
     section("tls", tls::KEYS).always(),
-    section("hsts", hsts::KEYS).always(),
+    section("hsts", hsts::KEYS).always().live(),
     key("upstream", Shape::Gathered(upstream::KEYS)),
     section("shadow", shadow::KEYS),
 ];
@@ -63,6 +70,9 @@ pub struct Edge {
     pub upstream: Option<Upstream>,
     /// Only together with `upstream`.
     pub shadow: Option<Shadow>,
+    pub access_log: AccessLog,
+    pub shutdown: Shutdown,
+    pub upgrade: Upgrade,
 }
 
 impl Edge {
@@ -81,6 +91,9 @@ impl Edge {
             hsts: hsts::read(&edge.need_section("hsts")?)?,
             upstream: upstream.as_ref().map(Upstream::read).transpose()?,
             shadow: shadow.as_ref().map(Shadow::read).transpose()?,
+            access_log: AccessLog::read(&edge.need_section("access_log")?)?,
+            shutdown: Shutdown::read(&edge.need_section("shutdown")?)?,
+            upgrade: Upgrade::read(&edge.need_section("upgrade")?)?,
         })
     }
 }

@@ -20,10 +20,10 @@ pub(in crate::config) const KEYS: &[Key] = &[
     parameters("s3", s3::KEYS),
     parameters("s3aws", s3::KEYS),
     parameters("s3_v2", s3::KEYS),
-    parameters("delete", &[value("enabled").or("false")]).always(),
+    parameters("delete", &[value("enabled").or("false")]).always().live(),
     parameters(
         "redirect",
-        &[value("disable").or("false"), value("expirydelay").or("20m"), values("exceptions").inert()],
+        &[value("disable").or("false").live(), value("expirydelay").or("20m"), values("exceptions").inert()],
     )
     .always(),
     parameters("cache", &[value("blobdescriptor"), value("layerinfo"), value("blobdescriptorsize").or("10000")])
@@ -31,7 +31,7 @@ pub(in crate::config) const KEYS: &[Key] = &[
     parameters(
         "maintenance",
         &[
-            parameters("readonly", &[value("enabled").or("false")]).always(),
+            parameters("readonly", &[value("enabled").or("false")]).always().live(),
             parameters(
                 "uploadpurging",
                 &[

@@ -101,7 +101,7 @@ fn who_is_asked_and_how() {
     refused_with("poll_interval: 1ms", "edge.acme.poll_interval must be from 100ms to 24h");
     refused_with("unknown: 1", "edge.acme.unknown: there is no such key");
     warned_with("webroot: /w", "webroot", "unless edge.acme.challenge is http-01");
-    warned_with("challenge: http-01", "challenge", "set http_address or webroot");
+    warned_with("challenge: http-01", "challenge", "set http_address, webroot or edge.redirect_http_to_https");
     warned_with("secret: x", "secret", "has no effect");
 }
 

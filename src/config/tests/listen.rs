@@ -1,7 +1,10 @@
 //! Names, ports and proxies.
 
 use super::*;
-use crate::config::edge::listen::{Encryption, ProxyProtocol};
+use crate::config::{
+    edge::listen::{Encryption, ProxyProtocol},
+    environment::PassedBy,
+};
 
 /// Each listener as a line: `place tls|plain off|required`.
 fn listeners(config: &Config) -> Vec<String> {
@@ -153,4 +156,59 @@ fn proxies() {
     let trusting = edge("trusted_proxies: [10.0.0.0/8]") + "\nhttp: {relativeurls: false}";
     assert_eq!(parse(&with(&trusting)).unwrap().warnings, []);
     check(&trusting, |c| (c.http.relative_urls, c.http.external_url.is_some()), (false, false));
+}
+
+#[test]
+fn passed_sockets_have_names() {
+    let names = |variables: &[(&str, &str)]| {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        variables
+            .collect::<Environment>()
+            .passed_sockets(7)
+            .map(|passed| passed.names)
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(names(&[]), Ok(vec![]));
+    let (mine, other) = (("LISTEN_PID", "7"), ("LISTEN_PID", "8"));
+    assert_eq!(names(&[("LISTEN_FDS", "1")]), Ok(vec![]));
+    assert_eq!(names(&[other, ("LISTEN_FDS", "1"), ("LISTEN_FDNAMES", "a")]), Ok(vec![]));
+    assert_eq!(names(&[mine]), Ok(vec![]));
+    assert_eq!(names(&[mine, ("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", "a:b")]), Ok(strings(["a", "b"])));
+    assert_eq!(names(&[mine, ("LISTEN_FDS", "2")]), Ok(strings(["unknown", "unknown"])));
+    for count in ["x", "-1", "100000"] {
+        assert!(names(&[mine, ("LISTEN_FDS", count)]).unwrap_err().starts_with("LISTEN_FDS: is "));
+    }
+    let error = names(&[mine, ("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", "a")]).unwrap_err();
+    assert_eq!(error, "LISTEN_FDNAMES: names 1 sockets, but LISTEN_FDS says 2");
+}
+
+fn of(variables: &[(&str, &str)]) -> Environment {
+    variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+#[test]
+fn a_predecessor_passes_addresses() {
+    let passed = |variables: &[(&str, &str)]| of(variables).passed_sockets(7).unwrap();
+    let names = ("LISTEN_FDNAMES", "pierhead-handover:127%2E0%2E0%2E1%3A5000:web");
+    let found = passed(&[("LISTEN_FDS", "3"), names]);
+    assert_eq!(found.by, PassedBy::Predecessor);
+    assert_eq!(found.names, strings(["pierhead-handover", "127.0.0.1:5000", "web"]));
+    // What a child of ours inherits: the names alone.
+    assert_eq!(passed(&[names]), Passed::default());
+    assert_eq!(passed(&[("LISTEN_PID", "8"), ("LISTEN_FDS", "3"), names]), Passed::default());
+}
+
+#[test]
+fn a_manager_may_want_to_hear_from_us() {
+    let manager = |variables: &[(&str, &str)]| of(variables).manager(7).map_err(|error| error.to_string());
+    assert_eq!(manager(&[]), Ok(Manager::default()));
+    assert_eq!(manager(&[("NOTIFY_SOCKET", "@a")]).unwrap().socket.as_deref(), Some("@a"));
+    let watchdog = |variables: &[(&str, &str)]| manager(variables).unwrap().watchdog.map(|period| period.as_millis());
+    let period = ("WATCHDOG_USEC", "30000");
+    assert_eq!(watchdog(&[period]), Some(30));
+    assert_eq!(watchdog(&[period, ("WATCHDOG_PID", "7")]), Some(30));
+    assert_eq!(watchdog(&[period, ("WATCHDOG_PID", "8")]), None);
+    let successor = [("LISTEN_FDS", "1"), ("LISTEN_FDNAMES", "pierhead-handover")];
+    assert_eq!(watchdog(&[period, ("WATCHDOG_PID", "8"), successor[0], successor[1]]), Some(30));
+    assert!(manager(&[("WATCHDOG_USEC", "soon")]).unwrap_err().starts_with("WATCHDOG_USEC: is \"soon\""));
 }

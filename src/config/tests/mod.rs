@@ -12,6 +12,7 @@ use crate::config::{
 };
 
 mod acme;
+mod lifecycle;
 mod listen;
 mod middlewares;
 mod passthrough;

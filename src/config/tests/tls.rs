@@ -42,14 +42,17 @@ fn tls_of_the_registry() {
     refused("edge: {}\nhttp: {tls: {certificate: c}}", "http.tls.certificate is set without http.tls.key");
     refused("edge: {}\nhttp: {tls: {key: c}}", "http.tls.key is set without http.tls.certificate");
     refused("edge: {}\nhttp: {tls: {clientcas: [a]}}", "http.tls.clientcas is set, but without a certificate");
-    refused("edge: {}\nhttp: {tls: {letsencrypt: {email: a@b}}}", "http.tls.letsencrypt is not in this version");
+    refused(
+        "edge: {}\nhttp: {tls: {letsencrypt: {email: a@b}}}",
+        "http.tls.letsencrypt has no effect without a cachefile",
+    );
     refused("http: {tls: {certificate: c, key: k}}", "edge.tls.development contradicts http.tls.certificate");
     refused(&tls(", minimumtls: ssl3"), "http.tls.minimumtls is \"ssl3\"; it must be tls1.2 or tls1.3");
     refused(&tls(", ciphersuites: [NULL_NULL]"), "it must be one of TLS_AES_128_GCM_SHA256, ");
     refused(&tls(", ciphersuites: [TLS_RSA_WITH_AES_128_CBC_SHA]"), "leaves no cipher suite");
     refused(&tls(", clientauth: maybe"), "http.tls.clientauth is \"maybe\"");
     warned(&tls(", minimumtls: tls1.0"), "http.tls.minimumtls", "tls1.2 at least");
-    warned(&tls(", letsencrypt: {email: a@b}"), "http.tls.letsencrypt", "does nothing");
+    warned(&tls(", letsencrypt: {email: a@b}"), "http.tls.letsencrypt", "has no effect without a cachefile");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 
 use crate::{
     api::{self, Scheme},
-    server::proxies::{Hop, Standing},
+    server::proxies::{Hop, Proxies},
 };
 
 /// Between neighbours by definition (RFC 9110 section 7.6.1).
@@ -41,7 +41,12 @@ pub(super) fn asks_for_upgrade(head: &RequestHeader) -> bool {
 }
 
 /// The head for the other server. `client` is whom a trusted proxy names, else the hop's end.
-pub(super) fn to_target(head: &RequestHeader, hop: &Hop, client: &api::Connection) -> pingora::Result<RequestHeader> {
+pub(super) fn to_target(
+    head: &RequestHeader,
+    proxies: &Proxies,
+    hop: &Hop,
+    client: &api::Connection,
+) -> pingora::Result<RequestHeader> {
     let mut out = head.clone();
     let upgrade = asks_for_upgrade(head).then(|| head.headers.get(header::UPGRADE).cloned()).flatten();
     strip(&head.headers, |name| drop(out.remove_header(name)));
@@ -57,7 +62,7 @@ pub(super) fn to_target(head: &RequestHeader, hop: &Hop, client: &api::Connectio
         // One connection for each request: none can be mistaken for another's answer.
         None => out.insert_header("Connection", "close")?,
     }
-    if hop.standing == Standing::Client {
+    if !proxies.believes(hop) {
         head.headers.keys().filter(|name| speaks_for_others(name)).for_each(|name| drop(out.remove_header(name)));
     }
     announce(&mut out, hop, client)?;
@@ -131,9 +136,10 @@ fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item =
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::proxies::End;
 
     /// The head that goes to the other server, a line for each header in the order of their names.
-    fn sent(standing: Standing, client: &str, target: &str, lines: &[(&'static str, &str)]) -> String {
+    fn sent(trusted: &[&str], client: &str, target: &str, lines: &[(&'static str, &str)]) -> String {
         let mut head = RequestHeader::build("GET", target.as_bytes(), None).unwrap();
         head.insert_header("Host", "gitlab.test").unwrap();
         for (name, value) in lines {
@@ -141,8 +147,10 @@ mod tests {
         }
         let connection =
             |peer: &str, scheme| api::Connection { peer: Some(peer.parse().unwrap()), scheme, origin: None };
-        let hop = Hop { connection: connection("10.0.0.9:7", Scheme::Http), standing };
-        let out = to_target(&head, &hop, &connection(client, Scheme::Https)).unwrap();
+        let hop = Hop { connection: connection("10.0.0.9:7", Scheme::Http), end: End::Known };
+        let trusted = trusted.iter().map(|network| network.parse().unwrap()).collect();
+        let proxies = Proxies { networks: trusted, ..Proxies::default() };
+        let out = to_target(&head, &proxies, &hop, &connection(client, Scheme::Https)).unwrap();
         let mut headers: Vec<_> =
             out.headers.iter().map(|(name, value)| format!("{name}={}", value.to_str().unwrap())).collect();
         headers.sort();
@@ -160,11 +168,11 @@ mod tests {
             ("Forwarded", "for=6.6.6.6"),
         ];
         assert_eq!(
-            sent(Standing::Client, "10.0.0.9:7", "/a?b", &said),
+            sent(&[], "10.0.0.9:7", "/a?b", &said),
             "/a?b connection=close host=gitlab.test x-forwarded-for=10.0.0.9 x-forwarded-proto=https x-real-ip=10.0.0.9"
         );
         assert_eq!(
-            sent(Standing::Proxy, "192.0.2.1:0", "/", &said[..3]),
+            sent(&["10.0.0.0/8"], "192.0.2.1:0", "/", &said[..3]),
             "/ connection=close host=gitlab.test x-forwarded-for=192.0.2.1, 10.0.0.9 x-forwarded-host=said.test \
              x-forwarded-proto=https x-real-ip=192.0.2.1"
         );
@@ -173,7 +181,7 @@ mod tests {
     #[test]
     fn what_is_between_neighbours_stays_there() {
         let check = |lines: &[(&'static str, &str)], expected: &str| {
-            let sent = sent(Standing::Client, "10.0.0.9:7", "http://gitlab.test/x", lines);
+            let sent = sent(&[], "10.0.0.9:7", "http://gitlab.test/x", lines);
             let expected = format!("/x {expected} x-forwarded-for=10.0.0.9 x-forwarded-proto=https x-real-ip=10.0.0.9");
             assert_eq!(sent, expected, "{lines:?}");
         };

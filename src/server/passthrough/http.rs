@@ -22,6 +22,7 @@ use uuid::Uuid;
 use crate::{
     api,
     server::{
+        Rules,
         connection::Context,
         exchange::{self, Ending, Exchange},
         framing::Refusal,
@@ -82,22 +83,25 @@ enum Outcome {
 /// Passes on the request whose head `session` has read; the session comes back unless it has been used up.
 pub(in crate::server) async fn forward(
     context: &Arc<Context>,
+    rules: &Rules,
     mut session: ServerSession,
     hop: &Hop,
     there: There<'_>,
 ) -> (Ending, Option<ServerSession>) {
     let started = Instant::now();
+    let _running = context.control.begin();
     context.observer.begin();
     let head = request::head(&session);
-    let client = context.proxies.resolve(hop, &head.headers);
+    let client = rules.proxies.resolve(hop, &head.headers);
     let mut exchange = exchange::record(Uuid::new_v4(), &head, &client);
     exchange.log.route = Some(LABEL);
     let name = exchange.host.clone().unwrap_or_default();
     let mut passing = Passing::begin(context, there.entry, Kind::Http, &name, &client);
-    let outcome = match connect(context, &session, hop, &client, &there).await {
+    let outcome = match connect(context, rules, &session, hop, &client, &there).await {
         Some(target) => {
             let rule = &there.entry.rule;
-            let mut relay = Relay { context, rule, client: session, target, request: Request::Open, answer: None };
+            let mut relay =
+                Relay { context, rules, rule, client: session, target, request: Request::Open, answer: None };
             let outcome = relay.run(&passing.tally).await;
             if let Some((status, headers)) = &relay.answer {
                 exchange.status = *status;
@@ -119,7 +123,7 @@ pub(in crate::server) async fn forward(
             let method = exchange.method.clone();
             let shared = request::share(session, &head, None);
             exchange.ending = reply::write(context, &shared, &method, refusal.reply(), After::Close).await;
-            (exchange.ending, exchange::finish(context, &shared, &mut exchange).await)
+            (exchange.ending, exchange::finish(rules, &shared, &mut exchange).await)
         }
         Outcome::Answered | Outcome::Upgraded => {
             passing.ending = passage::Ending::Complete;
@@ -146,6 +150,7 @@ fn settle(context: &Context, exchange: &mut Exchange, passing: &Passing, started
 /// Connects and sends the head. What fails is complained about.
 async fn connect(
     context: &Context,
+    rules: &Rules,
     session: &ServerSession,
     hop: &Hop,
     client: &api::Connection,
@@ -161,9 +166,9 @@ async fn connect(
     };
     let ends = Ends { client: client.peer, here: None };
     socket.write(&mut rule.announcement.header(ends)).await.ok()?;
-    let wire = Wire::new(Arc::clone(&socket), HeadAllowance::unlimited(), context.deadlines.write);
+    let wire = Wire::new(Arc::clone(&socket), HeadAllowance::unlimited(), rules.deadlines.write);
     let mut target = HttpSession::new(Box::new(Downstream::unbuffered(wire)));
-    let head = headers::to_target(session.req_header(), hop, client).ok()?;
+    let head = headers::to_target(session.req_header(), &rules.proxies, hop, client).ok()?;
     target.write_request_header(Box::new(head)).await.ok()?;
     Some(target)
 }
@@ -179,6 +184,7 @@ enum Request {
 /// A request and its answer on their way.
 struct Relay<'a> {
     context: &'a Context,
+    rules: &'a Rules,
     rule: &'a Rule,
     client: ServerSession,
     target: HttpSession,
@@ -198,7 +204,7 @@ impl Relay<'_> {
         self.end_request_if_done().await;
         loop {
             let patience = match self.request {
-                Request::Open => self.context.deadlines.body,
+                Request::Open => self.rules.deadlines.body,
                 Request::Over => self.rule.idle_timeout,
             };
             let step = tokio::select! {
@@ -287,7 +293,7 @@ impl Relay<'_> {
         headers::to_client(&mut head);
         let framed =
             head.headers.contains_key(header::CONTENT_LENGTH) || head.headers.contains_key(header::TRANSFER_ENCODING);
-        if self.context.is_stopping() || !framed && !end {
+        if self.context.is_leaving() || !framed && !end {
             self.client.set_keepalive(None);
         }
         self.answer = Some((head.status, head.headers.clone()));

@@ -11,6 +11,7 @@ use tokio::time::sleep;
 
 use crate::server::{
     connection::Context,
+    control::Phase,
     passthrough::passage::{Ending, Tally},
     socket::Socket,
 };
@@ -83,9 +84,9 @@ async fn silence(context: &Context, patience: Duration, tally: &Tally) {
     while looks < LOOKS {
         tokio::select! {
             () = sleep(patience / LOOKS) => {}
-            () = context.stopped(), if !stopping => {
+            () = context.control.reached(Phase::Draining), if !stopping => {
                 stopping = true;
-                patience = patience.min(context.deadlines.idle);
+                patience = patience.min(context.rules().deadlines.idle);
                 continue;
             }
         }

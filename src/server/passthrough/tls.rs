@@ -25,7 +25,7 @@ pub(in crate::server) async fn take(
     mut wire: Wire,
     hop: &Hop,
 ) -> Option<Wire> {
-    let name = match timeout(context.deadlines.handshake, hello::name(&mut wire)).await {
+    let name = match timeout(context.rules().deadlines.handshake, hello::name(&mut wire)).await {
         Ok(Ok(name)) => name,
         // Anyone can cause these, so they are no news to an operator.
         Ok(Err(error)) => {
@@ -49,6 +49,7 @@ pub(in crate::server) async fn take(
 
 /// A client whose server cannot be reached is told nothing but the end: whatever we said would be in our own name.
 async fn pass(context: &Context, entry: &Arc<Entry>, target: &Target, name: &str, wire: Wire, hop: &Hop) {
+    let _running = context.control.begin();
     let (socket, ahead) = wire.into_parts();
     let mut passing = Passing::begin(context, entry, Kind::Tls, name, &hop.connection);
     let rule = &entry.rule;

@@ -43,6 +43,10 @@ impl Program {
         Self { name: "pierhead", path: env::var_os("PIERHEAD_TEST_SERVER").map_or(built, PathBuf::from) }
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The release build of ours where there is one, for figures.
     pub(crate) fn pierhead_release() -> Option<Self> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/release/pierhead");

@@ -13,6 +13,7 @@ use pierhead::{
     server::{
         Deadlines, Endpoint, Handler, Limits, Server, Settings,
         address::Address,
+        control::Rules,
         exchange::{Exchange, Observer},
         inherited::{Inherited, Passed},
         proxies::Proxies,
@@ -92,6 +93,76 @@ async fn a_drain_tells_http2_to_go_and_lets_streams_finish() {
     rig.probe.release.notify_one();
     assert_eq!(answer.await.unwrap().status(), 200);
     rig.ended().await;
+}
+
+#[tokio::test]
+async fn who_comes_while_the_server_leaves_is_served_once() {
+    let mut rig = Rig::start(Plan::secure());
+    let mut known = rig.http2().await;
+    let ask = || Request::get("https://localhost/ok").body(()).unwrap();
+    assert_eq!(known.send_request(ask(), true).unwrap().0.await.unwrap().status(), 200);
+    rig.control.leave();
+    let gone = async {
+        while known.clone().ready().await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, gone).await.expect("a known connection was not told to go");
+    // A new one is not told so before it has asked, however long it waits.
+    let mut late = rig.http2().await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(late.send_request(ask(), true).unwrap().0.await.unwrap().status(), 200);
+    let gone = async {
+        while late.clone().ready().await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, gone).await.expect("a new connection was not told to go");
+    rig.stop();
+    rig.ended().await;
+}
+
+#[tokio::test]
+async fn rules_are_exchanged_as_one() {
+    struct Says(&'static str);
+    #[async_trait]
+    impl Handler for Says {
+        async fn handle(&self, _request: api::Request) -> Reply {
+            Reply {
+                status: StatusCode::OK,
+                headers: HeaderMap::new(),
+                body: Body::Full(self.0.into()),
+                log: Log::default(),
+            }
+        }
+    }
+    let rules = |text, connections, target_bytes| Rules {
+        handler: Arc::new(Says(text)),
+        limits: Limits { connections, target_bytes, ..Limits::default() },
+        deadlines: Deadlines::default(),
+        proxies: Proxies::default(),
+    };
+    let rig = Rig::start(Plan::default());
+    let mut kept = rig.plain().await;
+    let ask = b"GET /ok HTTP/1.1\r\nHost: a\r\n\r\n";
+    kept.write_all(ask).await.unwrap();
+    until(&mut kept, "\r\n\r\nok").await;
+    rig.control.replace(rules("new", 1, 8));
+    kept.write_all(ask).await.unwrap();
+    until(&mut kept, "\r\n\r\nnew").await;
+    // The one place is taken, and another one that the listener held already for whoever would come.
+    let mut last = rig.plain().await;
+    last.write_all(ask).await.unwrap();
+    until(&mut last, "\r\n\r\nnew").await;
+    let mut waits = rig.plain().await;
+    waits.write_all(ask).await.unwrap();
+    assert!(timeout(Duration::from_millis(300), until(&mut waits, "new")).await.is_err());
+    rig.control.replace(rules("newer", 3, 8 << 10));
+    until(&mut waits, "\r\n\r\nnewer").await;
+    rig.control.replace(rules("newest", 3, 8));
+    let long = "GET /longer-than-eight HTTP/1.1\r\nHost: a\r\n\r\n";
+    kept.write_all(long.as_bytes()).await.unwrap();
+    assert_eq!(status(&everything(&mut kept).await), 414);
 }
 
 #[tokio::test]

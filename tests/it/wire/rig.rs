@@ -20,6 +20,7 @@ use pierhead::{
         self, Deadlines, Endpoint, Handler, Limits, Server, Settings,
         address::Address,
         challenges::Challenges,
+        control::Control,
         exchange::{Ending, Exchange, Observer},
         proxies::Proxies,
     },
@@ -171,6 +172,7 @@ pub(super) struct Rig {
     pub(super) address: SocketAddr,
     pub(super) probe: Arc<Probe>,
     pub(super) certificates: Arc<Certificates>,
+    pub(super) control: Control,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<()>,
     roots: RootCertStore,
@@ -239,13 +241,14 @@ impl Rig {
         })
         .unwrap();
         let address = server.local_addresses()[0].to_string().parse().unwrap();
+        let control = server.control();
         let probe = Arc::new(Probe::default());
         let (stop, stopped) = oneshot::channel::<()>();
         let run = server.run(handler(Arc::clone(&probe)), Arc::clone(&probe) as _, async {
             let _ = stopped.await;
         });
         let running = tokio::spawn(async { run.await.unwrap() });
-        Self { address, probe, certificates, stop: Some(stop), running, roots, directory }
+        Self { address, probe, certificates, control, stop: Some(stop), running, roots, directory }
     }
 
     pub(super) fn stop(&mut self) {
