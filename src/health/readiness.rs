@@ -52,7 +52,8 @@ impl Readiness {
 
     /// Why it is not ready; empty when it is.
     pub async fn report(&self) -> BTreeMap<String, String> {
-        let mut report = self.health.report();
+        // What fails and leaves the whole healthy keeps nobody away.
+        let mut report = if self.health.is_healthy() { BTreeMap::new() } else { self.health.report() };
         if self.leaving.load(Ordering::Relaxed) {
             report.insert(LEAVING.to_owned(), "is stopping".to_owned());
             // Enough to know, and the storage may be what it is being stopped for.
