@@ -7,6 +7,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 
+pub mod admission;
 pub mod server;
 pub mod tls;
 

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     api::Scheme,
-    app::policy,
+    app::edge::Edge,
     config::{
         Config,
         address::Address as HostPort,
@@ -29,17 +29,18 @@ use crate::{
 /// Binds every address or none.
 pub(super) fn bind(
     config: &Config,
+    edge: &Edge,
     tls: Option<&Arc<rustls::ServerConfig>>,
     inherited: &mut Inherited,
 ) -> Result<Server> {
-    let server = Server::bind_with(settings(config, tls)?, inherited)?;
+    let server = Server::bind_with(settings(config, edge, tls)?, inherited)?;
     for name in inherited.names() {
         tracing::warn!("the socket {name:?} that systemd passed is not listened on: no address is systemd:{name}");
     }
     Ok(server)
 }
 
-fn settings(config: &Config, tls: Option<&Arc<rustls::ServerConfig>>) -> Result<server::Settings> {
+fn settings(config: &Config, edge: &Edge, tls: Option<&Arc<rustls::ServerConfig>>) -> Result<server::Settings> {
     let mut listeners =
         config.http.listeners.iter().map(|listener| endpoint(listener, tls)).collect::<Result<Vec<_>>>()?;
     if let Some(redirect) = &config.http.redirect {
@@ -50,10 +51,10 @@ fn settings(config: &Config, tls: Option<&Arc<rustls::ServerConfig>>) -> Result<
             serves: Serves::Redirect(Redirect::new(&redirect.authority)),
         });
     }
-    let (limits, deadlines) = policy::bounds(&config.edge.limits);
     let drain = (!config.http.drain_timeout.is_zero()).then_some(config.http.drain_timeout);
     let proxies = proxies(&config.edge.proxies);
-    Ok(server::Settings { listeners, limits, deadlines, proxies, drain, challenges: None })
+    let Edge { bounds, admission } = edge.clone();
+    Ok(server::Settings { listeners, bounds, admission, proxies, drain, challenges: None })
 }
 
 fn endpoint(listener: &Listener, tls: Option<&Arc<rustls::ServerConfig>>) -> Result<Endpoint> {

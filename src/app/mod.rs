@@ -34,6 +34,7 @@ mod bucket;
 mod checks;
 mod delivery;
 pub mod doctor;
+mod edge;
 mod identity;
 mod listeners;
 mod networks;
@@ -138,17 +139,21 @@ impl App {
         });
         let authority = Arc::new(trust::authority(&config.auth, &clock)?);
         let identity = identity::load(config, clock.as_ref())?;
-        let server = listeners::bind(config, identity.tls.as_ref(), inherited)?;
+        let edge = edge::Edge::new(config);
+        let server = listeners::bind(config, &edge, identity.tls.as_ref(), inherited)?;
         let debug = listeners::bind_debug(config).await?;
         listeners::report(&server, debug.as_ref());
         let debug = debug.map(|debug| (debug, pages(config, &health, &metrics)));
         let demoted = Arc::new(AtomicBool::new(false));
-        let handler = Arc::new(Rim(gateway(config, &registry, authority, &health, &demoted)?));
+        let handler = Arc::new(Rim(
+            gateway(config, &registry, authority, &health, &demoted)?.limited_by(Arc::clone(&edge.admission))
+        ));
         let observer = Arc::new(observe::Requests::new(Arc::clone(&metrics), writers.access, Arc::clone(&clock)));
         let checks = checks::all(&config.health, &config.storage, &storage)?;
         let tasks = tasks::Tasks {
             registry,
             metrics,
+            admission: edge.admission,
             lines: writers.lines,
             updates: delivery.updates,
             purging: config.storage.purging.filter(|_| !config.storage.read_only),

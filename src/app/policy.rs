@@ -9,8 +9,7 @@ use crate::{
         settings::{Downloads, Mode, TAGS_MAX_DEFAULT},
     },
     config::{
-        Config,
-        edge::{self, limits::Limits},
+        Config, edge,
         storage::{Cache, Driver, Purging},
         validation::{Platforms, Validation as Configured},
     },
@@ -20,7 +19,6 @@ use crate::{
         format::Signing,
         manifests::validation::{Children, Rules, Urls, Validation},
     },
-    server,
 };
 
 /// How long an upload may go on where nobody purges.
@@ -79,19 +77,6 @@ fn downloads(configured: &edge::downloads::Downloads) -> Downloads {
         redirect: configured.redirect_networks.clone(),
         inline_max: configured.inline_max,
     }
-}
-
-pub(super) fn bounds(limits: &Limits) -> (server::Limits, server::Deadlines) {
-    let bounds = server::Limits { connections: limits.connections.get(), ..server::Limits::default() };
-    let deadlines = server::Deadlines {
-        handshake: limits.handshake_timeout,
-        head: limits.header_timeout,
-        idle: limits.idle_timeout,
-        body: limits.body_timeout,
-        write: limits.write_timeout,
-        ..server::Deadlines::default()
-    };
-    (bounds, deadlines)
 }
 
 fn validation(configured: &Configured) -> Result<Validation> {

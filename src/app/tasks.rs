@@ -13,6 +13,7 @@ use futures_util::future::join_all;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::{
+    admission::{Admission, tally::Kind},
     app::networks::Update,
     config::storage::Purging,
     registry::{Registry, format::OpenError, uploads::purge::Mode},
@@ -32,6 +33,7 @@ const PURGE_SPREAD_SECS: u64 = 3600;
 pub(super) struct Tasks {
     pub(super) registry: Arc<Registry>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) admission: Arc<Admission>,
     pub(super) lines: Writer,
     /// Of networks that clients are told apart by.
     pub(super) updates: Vec<Update>,
@@ -91,6 +93,9 @@ impl Tasks {
             self.metrics.set_uploads_memory(self.registry.upload_memory_taken());
             let cache = self.registry.cache_counts();
             self.metrics.set_cache_looks(cache.looks, cache.hits);
+            for kind in Kind::ALL {
+                self.metrics.set_limited(kind.label(), self.admission.tally().total(kind));
+            }
         }
     }
 
@@ -165,6 +170,7 @@ mod tests {
         let tasks = Tasks {
             registry,
             metrics: Arc::new(Metrics::new().unwrap()),
+            admission: Arc::default(),
             lines: Writer::start(std::io::sink()).unwrap().0,
             updates: Vec::new(),
             purging: None,

@@ -7,14 +7,18 @@ use tokio::{sync::watch, time::timeout};
 use tracing::debug;
 
 use crate::{
+    admission::Admission,
     api::{self, Scheme},
     server::{
-        Deadlines, Handler, Limits, Terms,
+        Handler, Terms,
+        bounds::Bounds,
         challenges::{self, Challenges},
+        door::{Door, Visit},
         exchange::Observer,
         http1, http2,
         proxies::{Hop, Proxies, Standing},
         proxy_protocol::{self, Named, ProxyProtocol},
+        seats::Seat,
         socket::{HeadAllowance, Socket, Wire},
         stream::Downstream,
     },
@@ -25,8 +29,9 @@ pub(super) struct Context {
     pub(super) handler: Arc<dyn Handler>,
     pub(super) observer: Arc<dyn Observer>,
     pub(super) challenges: Option<Arc<dyn Challenges>>,
-    pub(super) limits: Limits,
-    pub(super) deadlines: Deadlines,
+    pub(super) door: Door,
+    pub(super) bounds: Arc<Bounds>,
+    pub(super) admission: Arc<Admission>,
     pub(super) proxies: Arc<Proxies>,
     pub(super) stopping: watch::Receiver<bool>,
 }
@@ -45,10 +50,7 @@ impl Context {
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context")
-            .field("limits", &self.limits)
-            .field("deadlines", &self.deadlines)
-            .finish_non_exhaustive()
+        f.debug_struct("Context").field("bounds", &self.bounds).finish_non_exhaustive()
     }
 }
 
@@ -63,26 +65,48 @@ pub(super) enum Closing {
     Reset,
 }
 
-pub(super) async fn serve(context: Arc<Context>, socket: Socket, terms: Terms) {
+/// Serves a connection until it ends or has to make room for another.
+pub(super) async fn serve(context: Arc<Context>, socket: Socket, terms: Terms, mut seat: Seat) {
     socket.send_at_once();
     let socket = Arc::new(socket);
     let allowance = HeadAllowance::unlimited();
-    let mut wire = Wire::new(Arc::clone(&socket), Arc::clone(&allowance), context.deadlines.write);
-    let Some(hop) = other_end(&context, &socket, &mut wire, &terms).await else {
-        return;
+    let mut wire = Wire::new(Arc::clone(&socket), Arc::clone(&allowance), context.bounds.deadlines().write);
+    let named = tokio::select! {
+        named = other_end(&context, &socket, &mut wire, &terms) => named,
+        () = seat.revoked() => None,
     };
-    let Some((stream, protocol)) = handshake(&context, wire, terms.tls).await else {
+    let Some(hop) = named else { return };
+    let visit = Visit::new(&hop.connection, &context.proxies, &context.admission);
+    if !context.door.admits(&visit, &mut seat, &context.bounds.limits()) {
+        return;
+    }
+    tokio::select! {
+        () = admitted(&context, socket, wire, &allowance, terms, &hop, &seat) => {}
+        () = seat.revoked() => debug!(peer = ?hop.connection.peer, "an idle connection made room for another"),
+    }
+}
+
+async fn admitted(
+    context: &Arc<Context>,
+    socket: Arc<Socket>,
+    wire: Wire,
+    allowance: &HeadAllowance,
+    terms: Terms,
+    hop: &Hop,
+    seat: &Seat,
+) {
+    let Some((stream, protocol)) = handshake(context, wire, terms.tls).await else {
         return;
     };
     match protocol {
         Protocol::Http2 => {
             // The connection closes with its stream, even while requests that it carried still run.
             drop(socket);
-            http2::serve(&context, stream, &hop).await;
+            http2::serve(context, stream, hop, seat).await;
         }
-        Protocol::Http1 => match http1::serve(&context, stream, &allowance, &hop).await {
+        Protocol::Http1 => match http1::serve(context, stream, allowance, hop, seat).await {
             Closing::Now => {}
-            Closing::AfterAnswer => socket.linger(context.deadlines.linger).await,
+            Closing::AfterAnswer => socket.linger(context.bounds.deadlines().linger).await,
             Closing::Reset => socket.reset_on_close(),
         },
     }
@@ -100,7 +124,7 @@ async fn other_end(context: &Context, socket: &Socket, wire: &mut Wire, terms: &
         debug!(peer = ?peer, "a connection was dropped: its other end is not one of edge.trusted_proxies");
         return None;
     }
-    match timeout(context.deadlines.handshake, proxy_protocol::read(wire)).await {
+    match timeout(context.bounds.deadlines().handshake, proxy_protocol::read(wire)).await {
         Ok(Ok(Named::Client(client))) => Some(hop(Some(client), context.proxies.standing(Some(client)))),
         // The balancer speaks no HTTP: whose headers come over such a connection is not known.
         Ok(Ok(Named::Nobody)) => Some(hop(peer, Standing::Client)),
@@ -126,7 +150,7 @@ async fn handshake(context: &Context, wire: Wire, tls: Option<Arc<ServerConfig>>
         return Some((Downstream::plain(wire), Protocol::Http1));
     };
     let accepted = challenges::accept(context.challenges.as_deref(), wire, config);
-    match timeout(context.deadlines.handshake, accepted).await {
+    match timeout(context.bounds.deadlines().handshake, accepted).await {
         Ok(Ok(None)) => None,
         Ok(Ok(Some(stream))) => {
             let protocol = match stream.get_ref().1.alpn_protocol() {

@@ -17,6 +17,7 @@ use crate::{
     server::{
         challenges,
         connection::Context,
+        door::Visit,
         framing::Refusal,
         proxies::Hop,
         reply::{self, After},
@@ -100,35 +101,41 @@ pub(super) async fn run(
     let connection = context.proxies.resolve(hop, &head.headers);
     let mut exchange = record(id, &head, &connection);
     let session = request::share(session, &head);
+    let visit = Visit::new(&connection, &context.proxies, &context.admission);
+    let deadlines = context.bounds.deadlines();
     // Where a badly framed request ends is not known for sure.
     let after = if refusal.is_some() { After::Close } else { After::Reuse };
     let mut reply = match refusal {
         Some(refusal) => refusal.reply(),
-        None => handle(context, request::request(id, head, &connection, &session, &context.deadlines)).await,
+        None => handle(context, request::request(id, head, &connection, &session, deadlines, &visit), &visit).await,
     };
     exchange.status = reply.status;
     exchange.content_type = text(&reply.headers, &header::CONTENT_TYPE);
     exchange.log = std::mem::take(&mut reply.log);
-    exchange.ending = reply::write(context, &session, &exchange.method, reply, after).await;
+    exchange.ending = reply::write(context, &session, &exchange.method, reply, after, &visit).await;
     let session = finish(context, &session, &mut exchange).await;
     exchange.elapsed = started.elapsed();
     context.observer.observe(&exchange);
     (exchange.ending, session)
 }
 
-async fn handle(context: &Context, request: api::Request) -> api::Reply {
+async fn handle(context: &Context, request: api::Request, visit: &Visit) -> api::Reply {
     let id = request.id;
-    let handled = AssertUnwindSafe(reply_to(context, request)).catch_unwind().await;
+    let handled = AssertUnwindSafe(reply_to(context, request, visit)).catch_unwind().await;
     handled.unwrap_or_else(|_| {
         error!(http.request.id = %id, "the handler panicked");
         Refusal::PANICKED.reply()
     })
 }
 
-async fn reply_to(context: &Context, request: api::Request) -> api::Reply {
+/// Proofs come before the door: whoever asks for them comes from anywhere.
+async fn reply_to(context: &Context, request: api::Request, visit: &Visit) -> api::Reply {
     match (context.challenges.as_deref(), challenges::token(&request)) {
         (Some(challenges), Some(token)) => challenges::answer(challenges, &token).await,
-        _ => context.handler.handle(request).await,
+        _ => match context.door.judge(visit) {
+            Ok(()) => context.handler.handle(request).await,
+            Err(reply) => reply,
+        },
     }
 }
 
@@ -142,7 +149,7 @@ async fn finish(context: &Context, session: &Shared, exchange: &mut Exchange) ->
         session.set_keepalive(None);
     }
     if exchange.ending == Ending::Complete {
-        reply::drain(&mut session, &context.deadlines).await;
+        reply::drain(&mut session, &context.bounds.deadlines()).await;
     } else if session.is_http2() {
         session.shutdown().await;
     }

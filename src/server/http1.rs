@@ -15,6 +15,7 @@ use crate::{
         framing::{self, Refusal},
         proxies::Hop,
         reply,
+        seats::Seat,
         socket::HeadAllowance,
         stream::Downstream,
     },
@@ -25,11 +26,18 @@ use crate::{
 const READ_PAST_HEAD: usize = 64 << 10;
 
 /// Serves requests until one side wants no more.
-pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, allowance: &HeadAllowance, hop: &Hop) -> Closing {
+pub(super) async fn serve(
+    context: &Arc<Context>,
+    stream: Downstream,
+    allowance: &HeadAllowance,
+    hop: &Hop,
+    seat: &Seat,
+) -> Closing {
     let mut stream: Stream = Box::new(stream);
     let mut ahead = BytesMut::new();
     let mut closing = Closing::Now;
     loop {
+        seat.waits();
         if ahead.is_empty() && !begins(context, &mut stream, &mut ahead).await {
             return closing;
         }
@@ -47,7 +55,10 @@ pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, allowance:
                 return refuse(session, refusal).await;
             }
         }
-        let refusal = framing::judge(&session, &context.limits).err();
+        if !seat.works() {
+            return Closing::Now;
+        }
+        let refusal = framing::judge(&session, &context.bounds.limits()).err();
         match exchange::run(context, session, hop, refusal).await {
             (Ending::Cut, _) => return Closing::Reset,
             (Ending::Complete, Some(session)) => match session.finish().await.ok().flatten() {
@@ -68,7 +79,7 @@ pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, allowance:
 async fn begins(context: &Context, stream: &mut Stream, ahead: &mut BytesMut) -> bool {
     tokio::select! {
         biased;
-        read = timeout(context.deadlines.idle, stream.read_buf(ahead)) => matches!(read, Ok(Ok(1..))),
+        read = timeout(context.bounds.deadlines().idle, stream.read_buf(ahead)) => matches!(read, Ok(Ok(1..))),
         () = context.stopped() => false,
     }
 }
@@ -82,8 +93,8 @@ enum Head {
 
 /// Reads a whole head within one deadline and one bound of memory.
 async fn head(context: &Context, session: &mut ServerSession, allowance: &HeadAllowance) -> Head {
-    allowance.limit(context.limits.head_bytes + READ_PAST_HEAD);
-    let read = timeout(context.deadlines.head, session.read_request()).await;
+    allowance.limit(context.bounds.limits().head_bytes + READ_PAST_HEAD);
+    let read = timeout(context.bounds.deadlines().head, session.read_request()).await;
     let too_large = allowance.is_used_up();
     allowance.lift();
     match read {

@@ -1,6 +1,6 @@
 //! HTTP/2: many requests at once on a connection, each its own task.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use pingora::protocols::{
     Digest,
@@ -15,7 +15,18 @@ use tokio::{
 };
 use tracing::debug;
 
-use crate::server::{Limits, connection::Context, exchange, framing, proxies::Hop, stream::Downstream};
+use crate::{
+    admission::{rate::Level, tally::Kind},
+    server::{
+        bounds::Limits,
+        connection::Context,
+        exchange::{self, Ending},
+        framing,
+        proxies::Hop,
+        seats::Seat,
+        stream::Downstream,
+    },
+};
 
 /// What one stream may send ahead of the handler: enough for a layer at full speed over a long line.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -46,9 +57,10 @@ fn options(limits: &Limits) -> H2Options {
 const RUNNING_PER_STREAM: usize = 2;
 
 /// Serves streams until the client leaves, is idle for too long or breaks the rules, or the server stops.
-pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, hop: &Hop) {
-    let handshake = server::handshake(Box::new(stream), Some(options(&context.limits)));
-    let Ok(Ok(mut conn)) = timeout(context.deadlines.head, handshake).await else {
+pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, hop: &Hop, seat: &Seat) {
+    let limits = context.bounds.limits();
+    let handshake = server::handshake(Box::new(stream), Some(options(&limits)));
+    let Ok(Ok(mut conn)) = timeout(context.bounds.deadlines().head, handshake).await else {
         debug!(peer = ?hop.connection.peer, "an HTTP/2 connection did not begin");
         return;
     };
@@ -56,21 +68,36 @@ pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, hop: &Hop)
     let mut streams = JoinSet::new();
     let mut refused = 0;
     let mut leaving = false;
-    let running_max = context.limits.streams as usize * RUNNING_PER_STREAM;
+    let mut resets = Resets::default();
+    let running_max = limits.streams as usize * RUNNING_PER_STREAM;
     loop {
         // The first GOAWAY lets requests that are under way be heard; h2 sends the final one when all have ended.
-        let idle = if leaving { context.deadlines.linger } else { context.deadlines.idle };
+        let deadlines = context.bounds.deadlines();
+        let idle = if leaving { deadlines.linger } else { deadlines.idle };
         tokio::select! {
             biased;
             () = context.stopped(), if !leaving => {
                 conn.graceful_shutdown();
                 leaving = true;
             }
-            Some(_) = streams.join_next(), if !streams.is_empty() => {}
+            Some(ended) = streams.join_next(), if !streams.is_empty() => {
+                if matches!(ended, Ok(Ending::Disconnected)) && !resets.allow(&limits) {
+                    context.admission.tally().add(Kind::Resets);
+                    debug!(peer = ?hop.connection.peer, "an HTTP/2 client took back too many requests");
+                    break;
+                }
+                if streams.is_empty() {
+                    seat.waits();
+                }
+            }
             accepted = HttpSession::from_h2_conn(&mut conn, Arc::clone(&digest)) => match accepted {
                 Ok(Some(H2Accept::Session(session))) => {
                     if streams.len() >= running_max {
+                        context.admission.tally().add(Kind::Resets);
                         debug!(peer = ?hop.connection.peer, "an HTTP/2 client opened and reset too many streams");
+                        break;
+                    }
+                    if !seat.works() {
                         break;
                     }
                     let (context, hop) = (Arc::clone(context), hop.clone());
@@ -98,9 +125,28 @@ pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, hop: &Hop)
     while streams.join_next().await.is_some() {}
 }
 
-async fn request(context: &Arc<Context>, session: HttpSession, hop: &Hop) {
+async fn request(context: &Arc<Context>, session: HttpSession, hop: &Hop) -> Ending {
     let mut session = ServerSession::new_http2(session);
-    session.set_write_timeout(Some(context.deadlines.write));
-    let refusal = framing::judge(&session, &context.limits).err();
-    exchange::run(context, session, hop, refusal).await;
+    session.set_write_timeout(Some(context.bounds.deadlines().write));
+    let refusal = framing::judge(&session, &context.bounds.limits()).err();
+    exchange::run(context, session, hop, refusal).await.0
+}
+
+/// Counts the requests that a client has taken back. The library counts those that it took back before we knew of them.
+struct Resets {
+    level: Level,
+    started: Instant,
+}
+
+impl Default for Resets {
+    fn default() -> Self {
+        Self { level: Level::default(), started: Instant::now() }
+    }
+}
+
+impl Resets {
+    fn allow(&mut self, limits: &Limits) -> bool {
+        let now = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        limits.resets.take(&mut self.level, now).is_ok()
+    }
 }

@@ -1,4 +1,4 @@
-//! Binding an address, or taking a socket that somebody else has bound, and accepting on it below the connection limit.
+//! Binding an address, or taking a socket that somebody else has bound, and accepting on it as long as there are seats.
 
 use std::{
     io,
@@ -10,10 +10,7 @@ use std::{
 };
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    task::JoinSet,
-};
+use tokio::task::JoinSet;
 use tracing::warn;
 
 use crate::server::{
@@ -22,6 +19,7 @@ use crate::server::{
     connection::{self, Context},
     exchange::Observer,
     inherited::{Inherited, Passed},
+    seats::{Seat, Seats},
     socket::Socket,
 };
 
@@ -219,26 +217,28 @@ pub(super) struct Acceptor {
 
 impl Acceptor {
     /// Accepts until the server stops, then waits for the connections to end, for at most `drain`.
-    pub(super) async fn serve(self, context: Arc<Context>, slots: Arc<Semaphore>, drain: Option<Duration>) {
+    pub(super) async fn serve(self, context: Arc<Context>, seats: Arc<Seats>, drain: Option<Duration>) {
         let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {
                 biased;
                 () = context.stopped() => break,
-                accepted = self.accept(&slots) => accepted,
+                accepted = self.accept(&context, &seats) => accepted,
             };
             while connections.try_join_next().is_some() {}
             match accepted {
-                Ok((socket, slot)) => {
+                Ok((socket, seat)) => {
                     let (context, terms) = (Arc::clone(&context), self.terms.clone());
                     let open = Open::new(&context);
                     connections.spawn(async move {
-                        connection::serve(context, socket, terms).await;
-                        drop((open, slot));
+                        connection::serve(context, socket, terms, seat).await;
+                        drop(open);
                     });
                 }
                 Err(error) => {
                     warn!(error = %error, "a connection could not be accepted");
+                    // Mostly for want of descriptors, of which this gives one back.
+                    seats.shed();
                     tokio::time::sleep(RETRY).await;
                 }
             }
@@ -251,9 +251,10 @@ impl Acceptor {
         }
     }
 
-    /// A slot first: a connection that cannot be served stays in the kernel's queue.
-    async fn accept(&self, slots: &Arc<Semaphore>) -> io::Result<(Socket, OwnedSemaphorePermit)> {
-        let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
-        Ok((self.socket.accept().await?, slot))
+    /// One connection is taken in before there is a seat for it, so that nobody has to make room for no one; the others
+    /// stay in the kernel's queue.
+    async fn accept(&self, context: &Context, seats: &Arc<Seats>) -> io::Result<(Socket, Seat)> {
+        let socket = self.socket.accept().await?;
+        Ok((socket, seats.take(|| context.bounds.limits().connections).await))
     }
 }

@@ -1,8 +1,8 @@
 //! The rim: sockets on one side, [`Handler`] on the other. The only module that knows pingora.
 //!
-//! `listener` accepts below a connection limit, on what it has bound or what was passed to us (`inherited`); `connection`
-//! reads who the client is where a balancer says so (`proxy_protocol`), does the TLS handshake with our own
-//! configuration and gives the stream to `http1` or `http2`; both read a request's head with pingora's session types and
+//! `listener` accepts as long as there are `seats`, on what it has bound or what was passed to us (`inherited`);
+//! `connection` reads who the client is where a balancer says so (`proxy_protocol`), asks the `door` whether it may come in,
+//! does the TLS handshake with our own configuration and gives the stream to `http1` or `http2`; both read a request's head with pingora's session types and
 //! give it to `exchange`, which refuses what is badly framed (`framing`), finds the client behind trusted proxies
 //! (`proxies`), lets the handler pull the body (`request`) and writes what it answers (`reply`). Before all of that come
 //! the proofs that certificate authorities ask for (`challenges`). Each side waits for the other: a body chunk is read
@@ -16,22 +16,27 @@
 //! Nothing here knows what a registry is. Time spent waiting for the handler never counts against the client.
 
 pub mod address;
+pub mod bounds;
 pub mod challenges;
 pub mod debug;
 pub mod exchange;
 
 mod connection;
+pub mod descriptors;
+mod door;
 mod forwarded;
 mod framing;
 mod http1;
 mod http2;
 pub mod inherited;
 mod listener;
+mod pace;
 pub mod proxies;
 pub mod proxy_protocol;
 pub mod redirect;
 mod reply;
 mod request;
+mod seats;
 mod socket;
 mod stream;
 
@@ -39,23 +44,24 @@ use std::{future::Future, io, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use rustls::ServerConfig;
-use tokio::{
-    sync::{Semaphore, watch},
-    task::JoinSet,
-};
+use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
+    admission::Admission,
     api,
     server::{
         address::Address,
+        bounds::Bounds,
         challenges::{Challenges, Nothing},
         connection::Context,
+        door::Door,
         exchange::Observer,
         inherited::Inherited,
         listener::Listener,
         proxies::Proxies,
         proxy_protocol::ProxyProtocol,
         redirect::Redirect,
+        seats::Seats,
     },
 };
 
@@ -70,8 +76,9 @@ pub trait Handler: Send + Sync + 'static {
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub listeners: Vec<Endpoint>,
-    pub limits: Limits,
-    pub deadlines: Deadlines,
+    pub bounds: Arc<Bounds>,
+    /// Who may come in, and at which rate.
+    pub admission: Arc<Admission>,
     /// Whose word about clients counts.
     pub proxies: Proxies,
     /// How long running requests may take once a shutdown was asked for; `None` cuts them at once, which is what the
@@ -131,57 +138,6 @@ pub struct Bound {
     pub serves: Serves,
 }
 
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Open connections over all listeners; when they are reached, new ones wait in the kernel's queue.
-    pub connections: usize,
-    /// Bytes of a request's head.
-    pub head_bytes: usize,
-    /// Bytes of a request's target.
-    pub target_bytes: usize,
-    /// Requests that run at once on one HTTP/2 connection.
-    pub streams: u32,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { connections: 8192, head_bytes: 64 << 10, target_bytes: 8 << 10, streams: 100 }
-    }
-}
-
-/// How long a client may take.
-#[derive(Clone, Debug)]
-pub struct Deadlines {
-    /// For the TLS handshake.
-    pub handshake: Duration,
-    /// From a head's first byte to its last.
-    pub head: Duration,
-    /// Between two requests on one connection.
-    pub idle: Duration,
-    /// For the next bytes of a body that is being read.
-    pub body: Duration,
-    /// Bytes per second that a body must bring on average over each `body` period of waiting for it; 0 for no rate.
-    pub body_rate_min: u32,
-    /// For the next bytes of an answer to be taken.
-    pub write: Duration,
-    /// For what a client still sends after it was answered early.
-    pub linger: Duration,
-}
-
-impl Default for Deadlines {
-    fn default() -> Self {
-        Self {
-            handshake: Duration::from_secs(10),
-            head: Duration::from_secs(10),
-            idle: Duration::from_secs(75),
-            body: Duration::from_mins(1),
-            body_rate_min: 1024,
-            write: Duration::from_mins(1),
-            linger: Duration::from_secs(2),
-        }
-    }
-}
-
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {source}")]
@@ -238,28 +194,29 @@ impl Server {
     ) -> io::Result<()> {
         let (stop, stopping) = watch::channel(false);
         let proxies = Arc::new(self.settings.proxies.clone());
-        let context = |handler| {
+        let context = |handler, door| {
             Arc::new(Context {
                 handler,
                 observer: Arc::clone(&observer),
                 challenges: self.settings.challenges.clone(),
-                limits: self.settings.limits.clone(),
-                deadlines: self.settings.deadlines.clone(),
+                door,
+                bounds: Arc::clone(&self.settings.bounds),
+                admission: Arc::clone(&self.settings.admission),
                 proxies: Arc::clone(&proxies),
                 stopping: stopping.clone(),
             })
         };
-        let (registry, nothing) = (context(handler), context(Arc::new(Nothing)));
-        let slots = Arc::new(Semaphore::new(self.settings.limits.connections.min(Semaphore::MAX_PERMITS)));
+        let (registry, nothing) = (context(handler, Door::Guarded), context(Arc::new(Nothing), Door::Open));
+        let seats = Seats::new(Arc::clone(&self.settings.admission));
         let mut loops = JoinSet::new();
         for listener in self.listeners {
             let context = match listener.serves() {
                 Serves::Registry => Arc::clone(&registry),
-                Serves::Redirect(redirect) => context(Arc::new(redirect.clone())),
+                Serves::Redirect(redirect) => context(Arc::new(redirect.clone()), Door::Open),
                 Serves::Challenges => Arc::clone(&nothing),
             };
             let accept = listener.start()?;
-            loops.spawn(accept.serve(context, Arc::clone(&slots), self.settings.drain));
+            loops.spawn(accept.serve(context, Arc::clone(&seats), self.settings.drain));
         }
         shutdown.await;
         stop.send_replace(true);

@@ -1,5 +1,7 @@
 //! From `api::Reply` to the wire: the head, then the body chunk by chunk, then the decision about the connection.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::BoxStream};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -10,9 +12,11 @@ use tracing::warn;
 use crate::{
     api::{Body, Reply, StreamError},
     server::{
-        Deadlines,
+        bounds::Deadlines,
         connection::Context,
+        door::Visit,
         exchange::Ending,
+        pace::{Least, Pace},
         request::{Session, Shared},
     },
 };
@@ -35,7 +39,14 @@ enum Rest {
 }
 
 /// Writes the answer.
-pub(super) async fn write(context: &Context, session: &Shared, method: &Method, reply: Reply, after: After) -> Ending {
+pub(super) async fn write(
+    context: &Context,
+    session: &Shared,
+    method: &Method,
+    reply: Reply,
+    after: After,
+    visit: &Visit,
+) -> Ending {
     let bodiless =
         method == Method::HEAD || reply.status == StatusCode::NO_CONTENT || reply.status == StatusCode::NOT_MODIFIED;
     let Ok(mut head) = ResponseHeader::build(reply.status, Some(reply.headers.len() + 3)) else {
@@ -55,10 +66,11 @@ pub(super) async fn write(context: &Context, session: &Shared, method: &Method, 
     if begin(&mut *session.lock().await, head, rest, after).await.is_none() {
         return Ending::Disconnected;
     }
+    let mut sending = Sending::new(session, visit, &context.bounds.deadlines());
     match body {
         Body::Empty => Ending::Complete,
-        Body::Full(body) => send(session, body, true).await.map_or(Ending::Disconnected, |()| Ending::Complete),
-        Body::Stream { length, content } => stream(session, length, content).await,
+        Body::Full(body) => sending.send(body, Chunk::Last).await.map_or(Ending::Disconnected, |()| Ending::Complete),
+        Body::Stream { length, content } => stream(sending, length, content).await,
     }
 }
 
@@ -87,7 +99,11 @@ fn is_drainable(http: &ServerSession) -> bool {
     length.is_some_and(|length| length.saturating_sub(http.body_bytes_read() as u64) <= DRAIN_MAX)
 }
 
-async fn stream(session: &Shared, length: u64, mut content: BoxStream<'static, Result<Bytes, StreamError>>) -> Ending {
+async fn stream(
+    mut sending: Sending<'_>,
+    length: u64,
+    mut content: BoxStream<'static, Result<Bytes, StreamError>>,
+) -> Ending {
     let mut left = length;
     while let Some(chunk) = content.next().await {
         let chunk = match chunk {
@@ -102,7 +118,7 @@ async fn stream(session: &Shared, length: u64, mut content: BoxStream<'static, R
             return Ending::Cut;
         };
         left = rest;
-        if send(session, chunk, false).await.is_none() {
+        if sending.send(chunk, Chunk::Inner).await.is_none() {
             return Ending::Disconnected;
         }
     }
@@ -110,12 +126,44 @@ async fn stream(session: &Shared, length: u64, mut content: BoxStream<'static, R
         warn!(length, missing = left, "an answer was shorter than it said");
         return Ending::Cut;
     }
-    send(session, Bytes::new(), true).await.map_or(Ending::Disconnected, |()| Ending::Complete)
+    sending.send(Bytes::new(), Chunk::Last).await.map_or(Ending::Disconnected, |()| Ending::Complete)
 }
 
-/// Returns when the bytes are with the socket, or in the bounded buffer before it; `None` if the client is gone.
-async fn send(session: &Shared, bytes: Bytes, end: bool) -> Option<()> {
-    session.lock().await.http()?.write_response_body(bytes, end).await.ok()
+/// Whether more comes behind it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Chunk {
+    Inner,
+    Last,
+}
+
+/// Writes a body to one client, no faster than it may and no slower than it must.
+struct Sending<'a> {
+    session: &'a Shared,
+    visit: &'a Visit,
+    pace: Pace,
+    least: Least,
+}
+
+impl<'a> Sending<'a> {
+    fn new(session: &'a Shared, visit: &'a Visit, deadlines: &Deadlines) -> Self {
+        let least = Least { period: deadlines.write, rate: deadlines.write_rate_min };
+        Self { session, visit, pace: Pace::default(), least }
+    }
+
+    /// Returns when the bytes are with the socket, or in the bounded buffer before it; `None` if the client is gone, or
+    /// as good as gone.
+    async fn send(&mut self, bytes: Bytes, chunk: Chunk) -> Option<()> {
+        let count = bytes.len();
+        self.visit.sends(count).await;
+        let started = Instant::now();
+        let mut session = self.session.lock().await;
+        let write = session.http()?.write_response_body(bytes, chunk == Chunk::Last);
+        match self.least.time_for(count) {
+            Some(time) => timeout(time, write).await.ok()?.ok()?,
+            None => write.await.ok()?,
+        }
+        self.pace.advance(started.elapsed(), count as u64, self.least).ok()
+    }
 }
 
 /// After the answer: reads away the rest of a small body, so that the next request is found on HTTP/1.1. When it does

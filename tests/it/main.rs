@@ -20,6 +20,7 @@ mod gateway;
 mod grace;
 mod hostile;
 mod interleavings;
+mod limits;
 mod manifests;
 mod meddling;
 mod mount;

@@ -8,17 +8,19 @@ use ipnet::IpNet;
 
 use crate::config::{
     Warning,
-    edge::{downloads::Downloads, limits::Limits, proxies::Proxies, uploads::Uploads},
+    edge::{access::Access, downloads::Downloads, limits::Limits, proxies::Proxies, rates::Rates, uploads::Uploads},
     schema::{Key, Shape, key, section, value, values},
     section::{Field, Section},
     storage::Storage,
 };
 
+pub mod access;
 pub(in crate::config) mod development;
 pub mod downloads;
 pub mod limits;
 pub mod listen;
 pub mod proxies;
+pub mod rates;
 pub mod redirect;
 pub mod uploads;
 
@@ -30,7 +32,9 @@ pub(in crate::config) const KEYS: &[Key] = &[
     values("trusted_proxies"),
     section("real_ip", proxies::REAL_IP).always(),
     section("uploads", uploads::KEYS).always(),
+    section("access", access::KEYS).always(),
     section("limits", limits::KEYS).always(),
+    section("rates", rates::KEYS).always(),
     section("downloads", downloads::KEYS).always(),
     section("tls", &[value("development").or("false"), value("directory").or("certs/dev")]).always(),
 ];
@@ -41,7 +45,9 @@ pub struct Edge {
     pub strict: bool,
     pub proxies: Proxies,
     pub uploads: Uploads,
+    pub access: Access,
     pub limits: Limits,
+    pub rates: Rates,
     pub downloads: Downloads,
 }
 
@@ -51,6 +57,8 @@ impl Edge {
             strict: edge.boolean("strict")?,
             proxies: Proxies::read(edge, warnings)?,
             uploads: Uploads::read(&edge.need_section("uploads")?)?,
+            access: Access::read(&edge.need_section("access")?)?,
+            rates: Rates::read(&edge.need_section("rates")?)?,
             limits: Limits::read(&edge.need_section("limits")?)?,
             downloads: Downloads::read(&edge.need_section("downloads")?, storage, warnings)?,
         })

@@ -6,7 +6,7 @@
 //! storage are. [`gateway`] asks the same of the gateway alone, without a socket.
 
 mod boundaries;
-mod client;
+pub(crate) mod client;
 mod floods;
 mod frames;
 mod framing;

@@ -209,7 +209,18 @@ impl Drop for Registry {
 
 /// Starts `program` on the `config.yml` in `directory` and waits until it accepts; its output goes to `log` there.
 pub(crate) fn spawn(program: &Program, directory: &Path, address: SocketAddr) -> Process {
-    let mut command = Command::new(&program.path);
+    spawn_by(Command::new(&program.path), directory, address)
+}
+
+/// The same with at most this many open files.
+pub(crate) fn spawn_with_files(program: &Program, files: u32, directory: &Path, address: SocketAddr) -> Process {
+    let mut command = Command::new("prlimit");
+    command.arg(format!("--nofile={files}:{files}")).arg(&program.path);
+    spawn_by(command, directory, address)
+}
+
+/// `command` stands for the program, without arguments of its own.
+fn spawn_by(mut command: Command, directory: &Path, address: SocketAddr) -> Process {
     command.arg("serve").arg(directory.join("config.yml")).current_dir(directory);
     // Such a variable of the developer's shell would change the configuration, or who the server is to a store.
     let changes = |name: &OsStr| ["REGISTRY_", "AWS_"].iter().any(|start| name.to_string_lossy().starts_with(start));

@@ -11,8 +11,9 @@ use http::{HeaderMap, Request, StatusCode};
 use pierhead::{
     api::{self, Body, Log, Reply},
     server::{
-        Deadlines, Endpoint, Handler, Limits, Server, Settings,
+        Endpoint, Handler, Server, Settings,
         address::Address,
+        bounds::Limits,
         exchange::{Exchange, Observer},
         proxies::Proxies,
     },
@@ -29,8 +30,8 @@ use crate::wire::rig::{PATIENCE, Plan, Rig, everything, status, until};
 fn settings(address: Address) -> Settings {
     Settings {
         listeners: vec![Endpoint::new(address, None)],
-        limits: Limits::default(),
-        deadlines: Deadlines::default(),
+        bounds: Arc::default(),
+        admission: Arc::default(),
         proxies: Proxies::default(),
         drain: None,
         challenges: None,
@@ -96,11 +97,15 @@ async fn a_drain_has_an_end() {
 async fn connections_beyond_the_limit_wait_their_turn() {
     let limits = Limits { connections: 2, ..Limits::default() };
     let rig = Rig::start(Plan { limits, ..Plan::default() });
-    let (first, _second) = (rig.plain().await, rig.plain().await);
+    let (mut first, mut second) = (rig.plain().await, rig.plain().await);
+    for busy in [&mut first, &mut second] {
+        busy.write_all(b"GET /hold HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    }
+    rig.probe.until("both held", |probe| probe.requests.load(std::sync::atomic::Ordering::SeqCst) == 2).await;
     let mut third = rig.plain().await;
     third.write_all(b"GET /ok HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     assert!(timeout(Duration::from_millis(300), until(&mut third, "ok")).await.is_err());
-    drop(first);
+    rig.probe.release.notify_waiters();
     until(&mut third, "\r\n\r\nok").await;
 }
 

@@ -14,11 +14,13 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, StatusCode};
 use pierhead::{
+    admission::Admission,
     api::{Body, Log, Reply, Request, StreamError},
     clock::SystemClock,
     server::{
-        Deadlines, Endpoint, Handler, Limits, Server, Settings,
+        Endpoint, Handler, Server, Settings,
         address::Address,
+        bounds::{Bounds, Deadlines, Limits},
         challenges::Challenges,
         exchange::{Ending, Exchange, Observer},
         proxies::Proxies,
@@ -153,6 +155,7 @@ pub(super) fn hasty() -> Deadlines {
         body: Duration::from_millis(300),
         body_rate_min: 1024,
         write: Duration::from_millis(300),
+        write_rate_min: 1024,
         linger: Duration::from_millis(500),
     }
 }
@@ -173,6 +176,7 @@ pub(super) struct Plan {
     pub(super) tls: Option<tls::Settings>,
     pub(super) deadlines: Deadlines,
     pub(super) limits: Limits,
+    pub(super) admission: Arc<Admission>,
     pub(super) drain: Option<Duration>,
     pub(super) challenges: Option<Arc<dyn Challenges>>,
 }
@@ -183,6 +187,7 @@ impl Default for Plan {
             tls: None,
             deadlines: Deadlines::default(),
             limits: Limits::default(),
+            admission: Arc::default(),
             drain: Some(PATIENCE),
             challenges: None,
         }
@@ -220,8 +225,8 @@ impl Rig {
         let tls = plan.tls.map(|settings| tls::server_config(&settings, Arc::clone(&certificates)).unwrap());
         let server = Server::bind(Settings {
             listeners: vec![Endpoint::new(Address::tcp("127.0.0.1:0").unwrap(), tls)],
-            limits: plan.limits,
-            deadlines: plan.deadlines,
+            bounds: Arc::new(Bounds::new(plan.limits, plan.deadlines)),
+            admission: plan.admission,
             proxies: Proxies::default(),
             drain: plan.drain,
             challenges: plan.challenges,

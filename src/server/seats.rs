@@ -1,0 +1,279 @@
+//! A seat for each open connection, and whose is taken away when there are no more.
+//!
+//! A connection waits for its client from when it is accepted until its first request's head is complete, and between two
+//! requests. When all seats are taken, whoever has waited for the longest time gives up its own to who comes: idle
+//! connections cannot keep others out, nor can handshakes and heads that never end. Where nobody waits, who comes does.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use tokio::sync::Notify;
+
+use crate::admission::{
+    Admission, network,
+    tally::{Kind, Tally},
+};
+
+/// All seats of a server.
+#[derive(Debug)]
+pub(super) struct Seats {
+    room: Mutex<Room>,
+    /// A seat became free, or somebody's may be taken.
+    changed: Notify,
+    admission: Arc<Admission>,
+}
+
+#[derive(Debug, Default)]
+struct Room {
+    taken: usize,
+    /// Those who wait for their clients, the longest first.
+    waiting: BTreeMap<u64, Arc<Ticket>>,
+    /// The last number that was given to one of them.
+    last: u64,
+    addresses: HashMap<IpAddr, usize>,
+}
+
+/// What a connection and the room know of each other. Both numbers change under the room's lock alone.
+#[derive(Debug, Default)]
+struct Ticket {
+    /// In [`Room::waiting`]; 0 is not there.
+    number: AtomicU64,
+    /// The seat was taken away.
+    revoked: AtomicBool,
+    told: Notify,
+}
+
+/// One connection's place, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Seat {
+    seats: Arc<Seats>,
+    ticket: Arc<Ticket>,
+    address: Option<IpAddr>,
+}
+
+impl Seats {
+    pub(super) fn new(admission: Arc<Admission>) -> Arc<Self> {
+        Arc::new(Self { room: Mutex::default(), changed: Notify::new(), admission })
+    }
+
+    /// A seat for somebody who waits for a client; there are as many as `most` says. Comes when there is one.
+    pub(super) async fn take(self: &Arc<Self>, most: impl Fn() -> usize) -> Seat {
+        loop {
+            let changed = self.changed.notified();
+            if self.lock().sit(most(), self.tally()) {
+                let seat = Seat { seats: Arc::clone(self), ticket: Arc::default(), address: None };
+                seat.waits();
+                return seat;
+            }
+            changed.await;
+        }
+    }
+
+    /// Sends away whoever has waited for the longest time: there is more amiss than a lack of seats.
+    pub(super) fn shed(&self) {
+        let mut room = self.lock();
+        if room.revoke(self.tally()) {
+            room.taken -= 1;
+        }
+    }
+
+    fn tally(&self) -> &Tally {
+        self.admission.tally()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Room> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Room {
+    /// Counts one more, in the place of another if need be.
+    fn sit(&mut self, most: usize, tally: &Tally) -> bool {
+        // There may be fewer seats than there were.
+        while self.taken > most && self.revoke(tally) {
+            self.taken -= 1;
+        }
+        if self.taken < most {
+            self.taken += 1;
+            return true;
+        }
+        self.taken == most && self.revoke(tally)
+    }
+
+    fn revoke(&mut self, tally: &Tally) -> bool {
+        let Some((_, ticket)) = self.waiting.pop_first() else { return false };
+        ticket.number.store(0, Ordering::Relaxed);
+        ticket.revoked.store(true, Ordering::Relaxed);
+        ticket.told.notify_one();
+        tally.add(Kind::ConnectionsShed);
+        true
+    }
+
+    fn stop_waiting(&mut self, ticket: &Ticket) {
+        self.waiting.remove(&ticket.number.swap(0, Ordering::Relaxed));
+    }
+}
+
+impl Seat {
+    /// Whether this client's address may have one more connection.
+    pub(super) fn assign(&mut self, address: IpAddr, most: usize) -> bool {
+        let address = network(address);
+        let mut room = self.seats.lock();
+        let open = room.addresses.entry(address).or_default();
+        *open += 1;
+        let fits = *open <= most;
+        self.address = Some(address);
+        drop(room);
+        if !fits {
+            self.seats.tally().add(Kind::ConnectionsPerAddress);
+        }
+        fits
+    }
+
+    /// From now on the client is waited for, and the seat may be taken away.
+    pub(super) fn waits(&self) {
+        let mut room = self.seats.lock();
+        if self.ticket.revoked.load(Ordering::Relaxed) || self.ticket.number.load(Ordering::Relaxed) != 0 {
+            return;
+        }
+        room.last += 1;
+        let number = room.last;
+        self.ticket.number.store(number, Ordering::Relaxed);
+        room.waiting.insert(number, Arc::clone(&self.ticket));
+        drop(room);
+        self.seats.changed.notify_one();
+    }
+
+    /// The client has asked for something. False when the seat was taken away before.
+    pub(super) fn works(&self) -> bool {
+        let mut room = self.seats.lock();
+        room.stop_waiting(&self.ticket);
+        !self.ticket.revoked.load(Ordering::Relaxed)
+    }
+
+    /// Completes when the seat was taken away.
+    pub(super) async fn revoked(&self) {
+        self.ticket.told.notified().await;
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut room = self.seats.lock();
+        room.stop_waiting(&self.ticket);
+        if !self.ticket.revoked.load(Ordering::Relaxed) {
+            room.taken -= 1;
+        }
+        if let Some(address) = self.address
+            && let Some(open) = room.addresses.get_mut(&address)
+        {
+            *open -= 1;
+            if *open == 0 {
+                room.addresses.remove(&address);
+            }
+        }
+        drop(room);
+        self.seats.changed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    async fn seat(seats: &Arc<Seats>, most: usize) -> Option<Seat> {
+        timeout(Duration::from_millis(20), seats.take(|| most)).await.ok()
+    }
+
+    async fn is_revoked(seat: &Seat) -> bool {
+        timeout(Duration::from_millis(1), seat.revoked()).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn whoever_waited_longest_gives_up_the_seat() {
+        let seats = Seats::new(Arc::default());
+        let first = seat(&seats, 3).await.unwrap();
+        let second = seat(&seats, 3).await.unwrap();
+        let third = seat(&seats, 3).await.unwrap();
+        assert!(first.works());
+        first.waits();
+        assert!(third.works());
+        let fourth = seat(&seats, 3).await.unwrap();
+        assert!(is_revoked(&second).await && !second.works());
+        assert!(fourth.works());
+        let fifth = seat(&seats, 3).await.unwrap();
+        assert!(is_revoked(&first).await && !is_revoked(&third).await && !is_revoked(&fifth).await);
+        assert!(fifth.works());
+        drop((first, second));
+        assert!(seat(&seats, 3).await.is_none(), "nobody waits, and seats that were taken away are not free");
+        drop(third);
+        assert!(seat(&seats, 3).await.is_some());
+        assert_eq!(seats.admission.tally().total(Kind::ConnectionsShed), 2);
+    }
+
+    #[tokio::test]
+    async fn who_comes_waits_for_a_seat() {
+        let seats = Seats::new(Arc::default());
+        let first = seat(&seats, 1).await.unwrap();
+        assert!(first.works());
+        let (again, coming) = (Arc::clone(&seats), Arc::clone(&seats));
+        let next = tokio::spawn(async move { coming.take(|| 1).await });
+        tokio::task::yield_now().await;
+        first.waits();
+        let second = timeout(Duration::from_secs(10), next).await.unwrap().unwrap();
+        assert!(is_revoked(&first).await && second.works());
+        let next = tokio::spawn(async move { again.take(|| 1).await });
+        tokio::task::yield_now().await;
+        drop(second);
+        timeout(Duration::from_secs(10), next).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn seats_can_become_fewer() {
+        let seats = Seats::new(Arc::default());
+        let mut all = Vec::new();
+        for _ in 0..5 {
+            all.push(seat(&seats, 5).await.unwrap());
+        }
+        let last = seat(&seats, 2).await.unwrap();
+        let mut revoked = 0;
+        for seat in &all {
+            revoked += usize::from(is_revoked(seat).await);
+        }
+        assert_eq!(revoked, 4);
+        assert!(!is_revoked(&last).await);
+        drop(all);
+        assert_eq!(seats.lock().taken, 1);
+        drop(last);
+        let room = seats.lock();
+        assert_eq!((room.taken, room.waiting.len(), room.addresses.len()), (0, 0, 0));
+    }
+
+    #[tokio::test]
+    async fn each_address_has_its_share() {
+        let seats = Seats::new(Arc::default());
+        let mut all = Vec::new();
+        let mut sit = async |address: &str| {
+            let mut seat = seat(&seats, 100).await.unwrap();
+            let fits = seat.assign(address.parse().unwrap(), 2);
+            all.push(seat);
+            fits
+        };
+        assert!(sit("192.0.2.1").await && sit("::ffff:192.0.2.1").await);
+        assert!(!sit("192.0.2.1").await && sit("192.0.2.2").await);
+        assert!(sit("2001:db8::1").await && sit("2001:db8::2").await && !sit("2001:db8::3").await);
+        assert!(sit("2001:db8:0:1::1").await);
+        all.clear();
+        assert!(seats.lock().addresses.is_empty());
+    }
+}
