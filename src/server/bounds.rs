@@ -12,8 +12,8 @@ pub struct Bounds(ArcSwap<(Limits, Deadlines)>);
 
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Open connections over all listeners; when they are reached, the one that has waited for its client for the longest
-    /// time is closed, and where none waits new ones wait.
+    /// Open connections over all listeners; for more, one that has long waited for its client is closed, and where none
+    /// waits new ones do.
     pub connections: usize,
     /// Of one address, of IPv6 of one /64; those of trusted proxies do not count.
     pub connections_per_address: usize,

@@ -66,7 +66,7 @@ pub(super) enum Closing {
 }
 
 /// Serves a connection until it ends or has to make room for another.
-pub(super) async fn serve(context: Arc<Context>, socket: Socket, terms: Terms, mut seat: Seat) {
+pub(super) async fn serve(context: Arc<Context>, socket: Socket, terms: Terms, seat: Seat) {
     socket.send_at_once();
     let socket = Arc::new(socket);
     let allowance = HeadAllowance::unlimited();
@@ -77,7 +77,7 @@ pub(super) async fn serve(context: Arc<Context>, socket: Socket, terms: Terms, m
     };
     let Some(hop) = named else { return };
     let visit = Visit::new(&hop.connection, &context.proxies, &context.admission);
-    if !context.door.admits(&visit, &mut seat, &context.bounds.limits()) {
+    if !context.door.admits(&visit, &seat, &context.bounds.limits()) {
         return;
     }
     tokio::select! {

@@ -31,7 +31,7 @@ pub(super) enum Door {
 
 impl Door {
     /// Whether a connection may be served. One counts as a request, because a handshake costs as much.
-    pub(super) fn admits(self, visit: &Visit, seat: &mut Seat, limits: &Limits) -> bool {
+    pub(super) fn admits(self, visit: &Visit, seat: &Seat, limits: &Limits) -> bool {
         let why = if !self.lets_in(visit) {
             "edge.access does not let it in"
         } else if !visit.sits(seat, limits.connections_per_address) {
@@ -90,9 +90,12 @@ impl Visit {
         self.client.as_ref().map_or(Ok(()), Client::request)
     }
 
-    fn sits(&self, seat: &mut Seat, most: usize) -> bool {
+    fn sits(&self, seat: &Seat, most: usize) -> bool {
         match (self.standing, self.address) {
-            (Standing::Client, Some(address)) => seat.assign(address, most),
+            (Standing::Client, Some(address)) if seat.assign(address) > most => {
+                self.admission.tally().add(Kind::ConnectionsPerAddress);
+                false
+            }
             _ => true,
         }
     }

@@ -19,6 +19,8 @@ use crate::server::{
     connection::{self, Context},
     exchange::Observer,
     inherited::{Inherited, Passed},
+    proxies::Standing,
+    proxy_protocol::ProxyProtocol,
     seats::{Seat, Seats},
     socket::Socket,
 };
@@ -255,6 +257,14 @@ impl Acceptor {
     /// stay in the kernel's queue.
     async fn accept(&self, context: &Context, seats: &Arc<Seats>) -> io::Result<(Socket, Seat)> {
         let socket = self.socket.accept().await?;
-        Ok((socket, seats.take(|| context.bounds.limits().connections).await))
+        let seat = seats.take(|| context.bounds.limits().connections).await;
+        let peer = socket.peer();
+        if let Some(peer) = peer.filter(|_| self.terms.proxy_protocol == ProxyProtocol::Off)
+            && context.proxies.standing(Some(peer)) == Standing::Client
+        {
+            // Known before anything is read: who fills the room must not be faster than we are in counting.
+            seat.assign(peer.ip());
+        }
+        Ok((socket, seat))
     }
 }

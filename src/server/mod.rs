@@ -26,6 +26,7 @@ pub mod descriptors;
 mod door;
 mod forwarded;
 mod framing;
+mod gathered;
 mod http1;
 mod http2;
 pub mod inherited;

@@ -1,14 +1,18 @@
 //! A seat for each open connection, and whose is taken away when there are no more.
 //!
 //! A connection waits for its client from when it is accepted until its first request's head is complete, and between two
-//! requests. When all seats are taken, whoever has waited for the longest time gives up its own to who comes: idle
-//! connections cannot keep others out, nor can handshakes and heads that never end. Where nobody waits, who comes does.
+//! requests. When all seats are taken, one that has waited for long gives up its own to who comes: idle connections cannot
+//! keep others out, nor can handshakes and heads that never end. Where nobody waits, who comes does.
+//!
+//! Of the few that have waited for the longest time it is one whose address has the most connections. Whoever fills the
+//! room in a moment would otherwise push out all others, whose connections are then the oldest.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, HashMap},
     net::IpAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -19,6 +23,9 @@ use crate::admission::{
     Admission, network,
     tally::{Kind, Tally},
 };
+
+/// How many of the longest waiting are looked at.
+const OLDEST: usize = 8;
 
 /// All seats of a server.
 #[derive(Debug)]
@@ -47,6 +54,8 @@ struct Ticket {
     /// The seat was taken away.
     revoked: AtomicBool,
     told: Notify,
+    /// The client's, once it is known, and how many connections it had with this one. [`Room::addresses`] counts it.
+    address: OnceLock<(IpAddr, usize)>,
 }
 
 /// One connection's place, until it is dropped.
@@ -54,7 +63,6 @@ struct Ticket {
 pub(super) struct Seat {
     seats: Arc<Seats>,
     ticket: Arc<Ticket>,
-    address: Option<IpAddr>,
 }
 
 impl Seats {
@@ -67,7 +75,7 @@ impl Seats {
         loop {
             let changed = self.changed.notified();
             if self.lock().sit(most(), self.tally()) {
-                let seat = Seat { seats: Arc::clone(self), ticket: Arc::default(), address: None };
+                let seat = Seat { seats: Arc::clone(self), ticket: Arc::default() };
                 seat.waits();
                 return seat;
             }
@@ -107,12 +115,21 @@ impl Room {
     }
 
     fn revoke(&mut self, tally: &Tally) -> bool {
-        let Some((_, ticket)) = self.waiting.pop_first() else { return false };
+        let oldest = self.waiting.iter().take(OLDEST);
+        let Some((&number, _)) = oldest.max_by_key(|(number, ticket)| (self.open(ticket), Reverse(**number))) else {
+            return false;
+        };
+        let Some(ticket) = self.waiting.remove(&number) else { return false };
         ticket.number.store(0, Ordering::Relaxed);
         ticket.revoked.store(true, Ordering::Relaxed);
         ticket.told.notify_one();
         tally.add(Kind::ConnectionsShed);
         true
+    }
+
+    /// How many connections its client's address has.
+    fn open(&self, ticket: &Ticket) -> usize {
+        ticket.address.get().and_then(|(address, _)| self.addresses.get(address)).copied().unwrap_or_default()
     }
 
     fn stop_waiting(&mut self, ticket: &Ticket) {
@@ -121,19 +138,16 @@ impl Room {
 }
 
 impl Seat {
-    /// Whether this client's address may have one more connection.
-    pub(super) fn assign(&mut self, address: IpAddr, most: usize) -> bool {
-        let address = network(address);
+    /// Says whose connection this is, which never changes; how many that client had then, with this one.
+    pub(super) fn assign(&self, address: IpAddr) -> usize {
         let mut room = self.seats.lock();
-        let open = room.addresses.entry(address).or_default();
-        *open += 1;
-        let fits = *open <= most;
-        self.address = Some(address);
-        drop(room);
-        if !fits {
-            self.seats.tally().add(Kind::ConnectionsPerAddress);
-        }
-        fits
+        let count = || {
+            let address = network(address);
+            let open = room.addresses.entry(address).or_default();
+            *open += 1;
+            (address, *open)
+        };
+        self.ticket.address.get_or_init(count).1
     }
 
     /// From now on the client is waited for, and the seat may be taken away.
@@ -170,12 +184,12 @@ impl Drop for Seat {
         if !self.ticket.revoked.load(Ordering::Relaxed) {
             room.taken -= 1;
         }
-        if let Some(address) = self.address
-            && let Some(open) = room.addresses.get_mut(&address)
+        if let Some((address, _)) = self.ticket.address.get()
+            && let Some(open) = room.addresses.get_mut(address)
         {
             *open -= 1;
             if *open == 0 {
-                room.addresses.remove(&address);
+                room.addresses.remove(address);
             }
         }
         drop(room);
@@ -239,6 +253,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn whose_address_has_many_goes_before_those_who_have_few() {
+        let seats = Seats::new(Arc::default());
+        let sit = async |address: &str| {
+            let seat = seat(&seats, 4).await.unwrap();
+            seat.assign(address.parse().unwrap());
+            seat
+        };
+        let few = sit("192.0.2.1").await;
+        let mut many = Vec::new();
+        for _ in 0..20 {
+            many.push(sit("192.0.2.2").await);
+        }
+        assert!(!is_revoked(&few).await);
+        let mut left = 0;
+        for seat in &many {
+            left += usize::from(!is_revoked(seat).await);
+        }
+        assert_eq!(left, 3);
+    }
+
+    #[tokio::test]
     async fn seats_can_become_fewer() {
         let seats = Seats::new(Arc::default());
         let mut all = Vec::new();
@@ -264,8 +299,9 @@ mod tests {
         let seats = Seats::new(Arc::default());
         let mut all = Vec::new();
         let mut sit = async |address: &str| {
-            let mut seat = seat(&seats, 100).await.unwrap();
-            let fits = seat.assign(address.parse().unwrap(), 2);
+            let seat = seat(&seats, 100).await.unwrap();
+            let fits = seat.assign(address.parse().unwrap()) <= 2;
+            assert_eq!(seat.assign(address.parse().unwrap()) <= 2, fits, "counted once");
             all.push(seat);
             fits
         };

@@ -12,27 +12,24 @@ use pingora::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
     UniqueIDType, raw_connect::ProxyDigest,
 };
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
-use crate::server::socket::Wire;
-
-/// A head and a small body leave in one piece; larger writes pass by the buffer.
-const WRITE_BUFFER: usize = 8 << 10;
+use crate::server::{gathered::Gathered, socket::Wire};
 
 #[derive(Debug)]
 pub(super) enum Downstream {
-    Plain(BufWriter<Wire>),
-    Tls(Box<BufWriter<TlsStream<Wire>>>),
+    Plain(Gathered<Wire>),
+    Tls(Box<Gathered<TlsStream<Wire>>>),
 }
 
 impl Downstream {
     pub(super) fn plain(wire: Wire) -> Self {
-        Self::Plain(BufWriter::with_capacity(WRITE_BUFFER, wire))
+        Self::Plain(Gathered::new(wire))
     }
 
     pub(super) fn tls(stream: TlsStream<Wire>) -> Self {
-        Self::Tls(Box::new(BufWriter::with_capacity(WRITE_BUFFER, stream)))
+        Self::Tls(Box::new(Gathered::new(stream)))
     }
 }
 

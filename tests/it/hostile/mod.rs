@@ -11,6 +11,7 @@ mod floods;
 mod frames;
 mod framing;
 mod gateway;
+mod idle;
 mod manifests;
 mod names;
 mod pagination;

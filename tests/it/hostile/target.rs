@@ -57,7 +57,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Starts a process; `sections` (YAML) stand below those that every target has.
+    /// Starts a process; `sections` (YAML) stand below those that every target has. `ADDRESS` is where it listens.
     pub(super) async fn start(sections: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let certificate = Certificate::create(directory.path());
@@ -70,11 +70,12 @@ impl Target {
              storage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\n\
              auth:\n  token:\n    realm: {REALM}\n    service: {SERVICE}\n    issuer: {ISSUER}\n    rootcertbundle: {}\n\
              http:\n  addr: {address}\n  secret: {HTTP_SECRET}\n  tls:\n    certificate: {}\n    key: {}\n\
-             {sections}",
+             {}",
             path("data"),
             path("token.pem"),
             certificate.chain.display(),
             certificate.key.display(),
+            sections.replace("ADDRESS", &address.to_string()),
         );
         write_private(&directory.path().join("config.yml"), &config);
         let process = spawn(&Program::pierhead(), directory.path(), address);
@@ -92,14 +93,22 @@ impl Target {
 
     /// A new connection; `protocol` is what ALPN offers.
     pub(super) async fn connect(&self, protocol: &str) -> Stream {
+        self.connect_as(&self.client(protocol), TcpStream::connect(self.address).await.unwrap()).await
+    }
+
+    /// The terms of a client that offers one protocol.
+    pub(super) fn client(&self, protocol: &str) -> TlsConnector {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         let mut config = versions.with_root_certificates(self.roots.clone()).with_no_client_auth();
         config.alpn_protocols = vec![protocol.into()];
-        let stream = TcpStream::connect(self.address).await.unwrap();
+        TlsConnector::from(Arc::new(config))
+    }
+
+    /// A handshake on a connection that stands.
+    pub(super) async fn connect_as(&self, client: &TlsConnector, stream: TcpStream) -> Stream {
         stream.set_nodelay(true).unwrap();
-        let name = ServerName::try_from("localhost").unwrap();
-        TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+        client.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap()
     }
 
     /// Sends bytes on a connection of their own.
