@@ -36,6 +36,9 @@ const CONNECTION_WINDOW: u32 = 4 << 20;
 const FRAME: u32 = 64 << 10;
 /// What waits to be sent on one stream.
 const SEND_BUFFER: usize = 256 << 10;
+/// Streams that the library itself resets for a client's mistakes before it gives up the connection (CVE-2025-8671). One
+/// that behaves makes none; the library would bear a thousand, each of which may have begun a request.
+const MISTAKES_MAX: usize = 32;
 /// Streams that pingora itself refused before the connection is given up; its own loop uses the same number.
 const REFUSED_MAX: usize = 32;
 
@@ -48,7 +51,8 @@ fn options(limits: &Limits) -> H2Options {
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(FRAME)
-        .max_send_buffer_size(SEND_BUFFER);
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_local_error_reset_streams(Some(MISTAKES_MAX));
     options
 }
 
@@ -126,8 +130,7 @@ pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, hop: &Hop,
 }
 
 async fn request(context: &Arc<Context>, session: HttpSession, hop: &Hop) -> Ending {
-    let mut session = ServerSession::new_http2(session);
-    session.set_write_timeout(Some(context.bounds.deadlines().write));
+    let session = ServerSession::new_http2(session);
     let refusal = framing::judge(&session, &context.bounds.limits()).err();
     exchange::run(context, session, hop, refusal).await.0
 }

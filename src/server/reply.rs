@@ -136,6 +136,10 @@ enum Chunk {
     Last,
 }
 
+/// What is written to an HTTP/2 stream at once: a frame, as most clients take it. Each has the time of a stall, because
+/// pingora does not say when a part of it went.
+const PIECE: usize = 16 << 10;
+
 /// Writes a body to one client, no faster than it may and no slower than it must.
 struct Sending<'a> {
     session: &'a Shared,
@@ -153,12 +157,25 @@ impl<'a> Sending<'a> {
     /// Returns when the bytes are with the socket, or in the bounded buffer before it; `None` if the client is gone, or
     /// as good as gone.
     async fn send(&mut self, bytes: Bytes, chunk: Chunk) -> Option<()> {
-        let count = bytes.len();
-        self.visit.sends(count).await;
-        let started = Instant::now();
+        self.visit.sends(bytes.len()).await;
         let mut session = self.session.lock().await;
-        let write = session.http()?.write_response_body(bytes, chunk == Chunk::Last);
-        match self.least.time_for(count) {
+        let http = session.http()?;
+        let mut rest = bytes;
+        loop {
+            let piece = rest.split_to(rest.len().min(if http.is_http2() { PIECE } else { usize::MAX }));
+            if rest.is_empty() {
+                return self.write(http, piece, chunk).await;
+            }
+            self.write(http, piece, Chunk::Inner).await?;
+        }
+    }
+
+    /// On HTTP/1 the socket tells when nothing moves; on HTTP/2 nobody does but the end of a write.
+    async fn write(&mut self, http: &mut ServerSession, piece: Bytes, chunk: Chunk) -> Option<()> {
+        let (started, count) = (Instant::now(), piece.len());
+        let time = if http.is_http2() { Some(self.least.period) } else { self.least.time_for(count) };
+        let write = http.write_response_body(piece, chunk == Chunk::Last);
+        match time {
             Some(time) => timeout(time, write).await.ok()?.ok()?,
             None => write.await.ok()?,
         }

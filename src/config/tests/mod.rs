@@ -12,6 +12,7 @@ use crate::config::{
     validation::Platforms,
 };
 
+mod clients;
 mod listen;
 mod middlewares;
 mod reference;

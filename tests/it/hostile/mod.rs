@@ -7,6 +7,7 @@
 
 mod boundaries;
 pub(crate) mod client;
+mod fairness;
 mod floods;
 mod frames;
 mod framing;

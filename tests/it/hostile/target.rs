@@ -59,6 +59,11 @@ pub(super) struct Target {
 impl Target {
     /// Starts a process; `sections` (YAML) stand below those that every target has. `ADDRESS` is where it listens.
     pub(super) async fn start(sections: &str) -> Self {
+        Self::start_program(&Program::pierhead(), sections).await
+    }
+
+    /// The same of another build.
+    pub(super) async fn start_program(program: &Program, sections: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let certificate = Certificate::create(directory.path());
         let signer = Signer::new(Algorithm::ES256);
@@ -78,7 +83,7 @@ impl Target {
             sections.replace("ADDRESS", &address.to_string()),
         );
         write_private(&directory.path().join("config.yml"), &config);
-        let process = spawn(&Program::pierhead(), directory.path(), address);
+        let process = spawn(program, directory.path(), address);
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(&certificate.authority).unwrap()).unwrap();
         let token = signer.token(&claims(&everything()));
