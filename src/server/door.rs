@@ -46,11 +46,11 @@ impl Door {
     }
 
     /// Takes a request of this client; the answer to one that comes too soon, or from where nobody may come.
-    pub(super) fn judge(self, visit: &Visit) -> Result<(), api::Reply> {
+    pub(super) fn turns_away(self, visit: &Visit) -> Option<api::Reply> {
         if !self.lets_in(visit) {
-            return Err(Refusal::DENIED.turned_away(None));
+            return Some(Refusal::DENIED.turned_away(None));
         }
-        visit.take().map_err(|early| Refusal::TOO_MANY.turned_away(Some(early)))
+        visit.take().err().map(|early| Refusal::TOO_MANY.turned_away(Some(early)))
     }
 
     fn lets_in(self, visit: &Visit) -> bool {

@@ -132,9 +132,9 @@ async fn handle(context: &Context, request: api::Request, visit: &Visit) -> api:
 async fn reply_to(context: &Context, request: api::Request, visit: &Visit) -> api::Reply {
     match (context.challenges.as_deref(), challenges::token(&request)) {
         (Some(challenges), Some(token)) => challenges::answer(challenges, &token).await,
-        _ => match context.door.judge(visit) {
-            Ok(()) => context.handler.handle(request).await,
-            Err(reply) => reply,
+        _ => match context.door.turns_away(visit) {
+            None => context.handler.handle(request).await,
+            Some(reply) => reply,
         },
     }
 }

@@ -82,7 +82,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
         if !ready!(this.poll_place(cx, count))? {
             return Pin::new(&mut this.stream).poll_write_vectored(cx, parts);
         }
-        parts.iter().for_each(|part| this.waiting.extend_from_slice(part));
+        for part in parts {
+            this.waiting.extend_from_slice(part);
+        }
         Poll::Ready(Ok(count))
     }
 

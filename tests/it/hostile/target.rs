@@ -186,6 +186,11 @@ impl Target {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
+    /// Processor time of the process since its start.
+    pub(super) fn processor_seconds(&self) -> f64 {
+        self.process.usage().cpu_seconds
+    }
+
     /// Ends the process in order and looks at what it leaves: its log, and its storage.
     pub(super) async fn finish(self) -> Vec<Value> {
         self.unharmed("the end").await;
