@@ -75,10 +75,12 @@ async fn pushing(site: &Site, content: &[u8]) -> TcpStream {
 async fn the_oldest_idle_connection_makes_room() {
     let site = Site::start("  limits: {connections: 4}\n");
     let content = vec![b'x'; 1 << 20];
+    site.until_open(0).await;
     let mut busy = pushing(&site, &content).await;
     let (mut first, mut second) = (site.connect("127.0.0.1").await, site.connect("127.0.0.2").await);
     assert_eq!((again(&mut first, &[]).await, again(&mut second, &[]).await), (200, 200));
     let mut silent = site.connect("127.0.0.3").await;
+    site.until_open(4).await;
     assert_eq!(again(&mut first, &[]).await, 200, "nobody had to go yet");
     // `second` has waited for longer than `silent`, and `first` has asked for something since.
     let mut new = site.connect("127.0.0.4").await;

@@ -113,23 +113,31 @@ impl Site {
         format!("/v2/a/blobs/{digest}")
     }
 
-    /// How often a limit was met, as the metrics say; they follow within seconds.
-    pub(super) async fn limited(&self, limit: &str) -> u64 {
+    /// What a line of the metrics says now.
+    async fn metric(&self, name: &str) -> u64 {
         let mut stream = TcpStream::connect(self.debug).await.unwrap();
         stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
         let mut text = String::new();
         timeout(PATIENCE, stream.read_to_string(&mut text)).await.unwrap().unwrap();
-        let name = format!("pierhead_limited_total{{limit=\"{limit}\"}} ");
-        text.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok()).unwrap_or_default()
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or_default()
     }
 
-    /// Waits until the metrics say that a limit was met this often.
-    pub(super) async fn until_limited(&self, limit: &str, times: u64) {
+    async fn until(&self, name: &str, holds: impl Fn(u64) -> bool) {
         let started = Instant::now();
-        while self.limited(limit).await < times {
-            assert!(started.elapsed() < PATIENCE, "{limit} was never counted {times} times");
-            tokio::time::sleep(Duration::from_millis(200)).await;
+        while !holds(self.metric(name).await) {
+            assert!(started.elapsed() < PATIENCE, "{name} did not become what it should be");
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// Waits until the metrics say that a limit was met this often; they follow within seconds.
+    pub(super) async fn until_limited(&self, limit: &str, times: u64) {
+        self.until(&format!("pierhead_limited_total{{limit=\"{limit}\"}}"), |met| met >= times).await;
+    }
+
+    /// Waits until this many connections are open, as the process sees it.
+    pub(super) async fn until_open(&self, count: u64) {
+        self.until("pierhead_connections ", |open| open == count).await;
     }
 
     pub(super) fn descriptors(&self) -> usize {
