@@ -66,9 +66,13 @@ async fn pushing(site: &Site, content: &[u8]) -> TcpStream {
     let headers = [("Content-Type", "application/octet-stream"), ("Content-Length", &length)];
     stream.write_all(&request("POST", &target, &headers, b"")).await.unwrap();
     stream.write_all(&content[..content.len() / 2]).await.unwrap();
-    // Its head is read when half a second has passed, whatever else this machine does.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    settled().await;
     stream
+}
+
+/// What the server does after an answer, and when a head has come, cannot be seen from outside; it is done by then.
+async fn settled() {
+    tokio::time::sleep(Duration::from_millis(500)).await;
 }
 
 #[tokio::test]
@@ -79,13 +83,16 @@ async fn the_oldest_idle_connection_makes_room() {
     let mut busy = pushing(&site, &content).await;
     let (mut first, mut second) = (site.connect("127.0.0.1").await, site.connect("127.0.0.2").await);
     assert_eq!((again(&mut first, &[]).await, again(&mut second, &[]).await), (200, 200));
+    settled().await;
     let mut silent = site.connect("127.0.0.3").await;
     site.until_open(4).await;
     assert_eq!(again(&mut first, &[]).await, 200, "nobody had to go yet");
+    settled().await;
     // `second` has waited for longer than `silent`, and `first` has asked for something since.
     let mut new = site.connect("127.0.0.4").await;
     assert_eq!(again(&mut new, &[]).await, 200);
     assert!(is_closed(&mut second).await);
+    settled().await;
     let mut newer = site.connect("127.0.0.4").await;
     assert_eq!(again(&mut newer, &[]).await, 200);
     assert!(is_closed(&mut silent).await);

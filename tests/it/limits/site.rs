@@ -55,8 +55,8 @@ impl Site {
 
     /// The same for users with a password that is their name.
     pub(super) fn with_users(edge: &str, users: &[&str]) -> Self {
-        let lines = users.iter().map(|user| run(&mut command("htpasswd", ["-B", "-b", "-n", user, user])));
-        let lines: String = lines.map(|line| format!("{}\n", line.trim())).collect();
+        let line = |name: &&str| run(&mut command("htpasswd", ["-B", "-b", "-n", name, name]));
+        let lines = users.iter().map(line).collect::<Vec<_>>().join("\n");
         Self::begin(edge, &lines, |directory, address| spawn(&Program::pierhead(), directory, address))
     }
 
