@@ -23,6 +23,13 @@ impl Clock for SystemClock {
     }
 }
 
+/// Time since some moment of the past, by the clock that nobody can set (`CLOCK_MONOTONIC`).
+pub fn monotonic() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    // It begins at 0 and only grows.
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
 /// A clock that moves only when it is told to.
 #[derive(Debug)]
 pub struct ManualClock(Mutex<OffsetDateTime>);

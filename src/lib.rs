@@ -7,9 +7,12 @@ pub mod app;
 pub mod cli;
 pub mod config;
 
+pub mod acme;
 pub mod admission;
 pub mod server;
 pub mod tls;
+
+pub mod upstream;
 
 pub mod api;
 pub mod auth;
@@ -18,6 +21,7 @@ pub mod store;
 
 pub mod clock;
 pub mod health;
+pub mod import;
 pub mod oci;
 pub mod secret;
 pub mod telemetry;

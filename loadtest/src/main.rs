@@ -1,9 +1,23 @@
-//! Load scenarios against container registries.
+//! Load against container registries: arguments in, one scenario run, an exit code out.
+//!
+//! `client` speaks to a registry as real clients do, `content` makes the bytes that are pushed, `scenario` says who does
+//! what, `measure` takes down how long it took and what the server used, `report` tells it, `compare` does it to several
+//! targets in turn, `peers` to servers that it starts. Nothing here knows the server that it was written beside.
 
-use std::{io::Write as _, process::ExitCode};
+use std::process::ExitCode;
+
+mod cli;
+mod client;
+mod compare;
+mod content;
+mod measure;
+mod peers;
+mod progress;
+mod quantity;
+mod report;
+mod run;
+mod scenario;
 
 fn main() -> ExitCode {
-    // With standard error closed, the exit code still says it.
-    drop(writeln!(std::io::stderr(), "loadtest: no scenario is built yet"));
-    ExitCode::from(2)
+    cli::main()
 }

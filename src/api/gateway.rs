@@ -14,9 +14,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use crate::{
     admission::Admission,
     api::{
-        Body, Connection, Log, Reply, Request, RequestBody, Target, access, base, blobs, bounded, catalog,
+        Body, Log, Reply, Request, RequestBody, Scheme, access, base, blobs, bounded, catalog,
         error::Error,
-        headers,
+        gate, headers,
         location::Base,
         manifests,
         metered::{self, Metered},
@@ -28,7 +28,7 @@ use crate::{
         uploads::{self, Source},
     },
     auth::{
-        authority::{Authority, Credentials},
+        authority::Authority,
         grant::{Grant, RepositoryGrant},
         token::Grace,
     },
@@ -104,16 +104,15 @@ impl Gateway {
         });
         finish(&mut reply, &request.method);
         if !outside {
-            self.mark(&mut reply.headers);
+            mark(&mut reply.headers, &self.settings);
         }
+        secure(&mut reply.headers, &self.settings, request.connection.scheme);
         reply.log = log;
         reply
     }
 
     async fn answer(&self, route: Route, request: &mut Request, log: &mut Log) -> Result<Reply, Error> {
-        log.route = Some(route.label());
-        log.repository = route.repository().cloned();
-        log.target = target(&route);
+        *log = gate::log(&route);
         let Request { method, uri, headers, connection, body, .. } = request;
         let query = Query::parse(uri.query());
         let hint = self.hint(&route, &query);
@@ -121,14 +120,8 @@ impl Gateway {
             None => None,
             Some(access) => {
                 let grace = hint.as_ref().filter(|_| matches!(*method, Method::PATCH | Method::PUT));
-                let asked = text(headers, &header::HOST).or_else(|| uri.authority().map(http::uri::Authority::as_str));
-                let (scheme, host) = self.seen(connection, asked);
-                let credentials = Credentials {
-                    authorization: headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes),
-                    host,
-                    scheme,
-                    grace: grace.and_then(|hint| self.grace(hint.as_ref().ok()?)),
-                };
+                let grace = grace.and_then(|hint| self.grace(hint.as_ref().ok()?));
+                let credentials = gate::credentials(headers, uri, connection, &self.settings.base, grace);
                 Some(self.authority.authorise(&credentials, &access).await?)
             }
         };
@@ -155,17 +148,6 @@ impl Gateway {
         })
     }
 
-    /// Scheme and host under which this client reaches us; `asked` is what it sent itself.
-    fn seen<'a>(&'a self, connection: &'a Connection, asked: Option<&'a str>) -> (&'a str, Option<&'a str>) {
-        match (self.settings.base.named(), &connection.origin) {
-            (Some((scheme, host)), _) => (scheme, Some(host)),
-            (None, Some(origin)) => (origin.scheme.name(), Some(&origin.authority)),
-            // A plain connection may come from a proxy that has ended TLS without a word. As with the registry that we
-            // replace, nobody is then sent away in plain HTTP with a password.
-            (None, None) => ("https", asked),
-        }
-    }
-
     /// What the `_state` of an upload says, if it has one: found without touching the storage.
     fn hint(&self, route: &Route, query: &Query<'_>) -> Option<Result<Hint, UploadError>> {
         let Route::Upload { repository, id } = route else { return None };
@@ -180,17 +162,6 @@ impl Gateway {
     fn grace(&self, hint: &Hint) -> Option<Grace> {
         let duration = self.settings.token_grace;
         hint.token.filter(|_| !duration.is_zero()).map(|token| Grace { token, duration })
-    }
-
-    /// What every answer of the API has.
-    fn mark(&self, headers: &mut HeaderMap) {
-        headers.insert(headers::API_VERSION, HeaderValue::from_static("registry/2.0"));
-        for (name, value) in &self.settings.headers {
-            // Configured twice, as GitLab's nosniff is, a header is still sent once.
-            if !headers.get_all(name).iter().any(|own| own == value) {
-                headers.append(name, value.clone());
-            }
-        }
     }
 }
 
@@ -240,18 +211,36 @@ fn source<'a>(call: &Call<'_>, grant: Option<&'a Grant>) -> Source<'a> {
     }
 }
 
-fn target(route: &Route) -> Option<Target> {
-    match route {
-        Route::Root | Route::Base | Route::Catalog | Route::Tags { .. } | Route::Uploads { .. } => None,
-        Route::TagReference { tag, .. } => Some(Target::Reference(tag.to_string())),
-        Route::Manifest { reference, .. } => Some(Target::Reference(reference.to_string())),
-        Route::Blob { digest, .. } | Route::Referrers { digest, .. } => Some(Target::Digest(digest.to_string())),
-        Route::Upload { id, .. } => Some(Target::Upload(bounded(id))),
+/// What every answer of the API has.
+pub(in crate::api) fn mark(headers: &mut HeaderMap, settings: &Settings) {
+    headers.insert(headers::API_VERSION, HeaderValue::from_static("registry/2.0"));
+    add(headers, settings);
+}
+
+/// What is configured for every answer, put on one that another registry gave.
+pub fn dress(headers: &mut HeaderMap, settings: &Settings, scheme: Scheme) {
+    add(headers, settings);
+    secure(headers, settings, scheme);
+}
+
+/// In plain HTTP it would mean nothing, and must not be sent (RFC 6797 section 7.2).
+fn secure(headers: &mut HeaderMap, settings: &Settings, scheme: Scheme) {
+    if let (Some(hsts), Scheme::Https) = (&settings.hsts, scheme) {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
+    }
+}
+
+fn add(headers: &mut HeaderMap, settings: &Settings) {
+    for (name, value) in &settings.headers {
+        // Configured twice, as GitLab's nosniff is, a header is still sent once.
+        if !headers.get_all(name).iter().any(|own| own == value) {
+            headers.append(name, value.clone());
+        }
     }
 }
 
 /// Lengths, and no body for HEAD.
-fn finish(reply: &mut Reply, method: &Method) {
+pub(in crate::api) fn finish(reply: &mut Reply, method: &Method) {
     let headers = &mut reply.headers;
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if matches!(reply.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
@@ -261,6 +250,7 @@ fn finish(reply: &mut Reply, method: &Method) {
         Body::Empty => 0,
         Body::Full(body) => body.len() as u64,
         Body::Stream { length, .. } => *length,
+        Body::Open(_) => return,
     };
     // HEAD of a blob has said its length already.
     headers.entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
@@ -290,6 +280,6 @@ impl Call<'_> {
     }
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+pub(in crate::api) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }

@@ -6,14 +6,17 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, stream::BoxStream};
 use tokio::time::sleep;
 
 use crate::{
     admission::{Admission, Client},
-    api::{Body, BodyError, RequestBody, error::Error},
+    api::{Body, BodyError, RequestBody, StreamError, error::Error},
     auth::grant::Grant,
 };
+
+/// Pieces of an answer.
+type Content = BoxStream<'static, Result<Bytes, StreamError>>;
 
 /// Takes a request of whoever was granted this; `None` is nobody in particular.
 pub(in crate::api) fn take(admission: &Arc<Admission>, grant: Option<&Grant>) -> Result<Option<Client>, Error> {
@@ -43,19 +46,22 @@ impl RequestBody for Metered<'_> {
 /// The same answer, which goes no faster than its client may take. What is in memory already goes at once.
 pub(in crate::api) fn slowed(body: Body, client: &Client) -> Body {
     match body {
-        Body::Stream { length, content } => {
-            let client = client.clone();
-            let content = content.then(move |chunk| {
-                let time = chunk.as_ref().map_or(Duration::ZERO, |chunk| client.sent(chunk.len()));
-                async move {
-                    pause(time).await;
-                    chunk
-                }
-            });
-            Body::Stream { length, content: content.boxed() }
-        }
+        Body::Stream { length, content } => Body::Stream { length, content: paced(content, client) },
+        Body::Open(content) => Body::Open(paced(content, client)),
         body @ (Body::Empty | Body::Full(_)) => body,
     }
+}
+
+fn paced(content: Content, client: &Client) -> Content {
+    let client = client.clone();
+    let paced = content.then(move |chunk| {
+        let time = chunk.as_ref().map_or(Duration::ZERO, |chunk| client.sent(chunk.len()));
+        async move {
+            pause(time).await;
+            chunk
+        }
+    });
+    paced.boxed()
 }
 
 async fn pause(time: Duration) {

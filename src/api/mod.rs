@@ -5,7 +5,8 @@
 //!    storage or from the body.
 //! 3. One file for each family of endpoints does the work, on the repository that the grant names: `base`, `catalog`,
 //!    `tags`, `manifests`, `blobs` (with `conditional`, `delivery` and `multipart_ranges`), `uploads`, `referrers`.
-//! 4. What went wrong goes through the one table in `error`; [`gateway::Gateway`] adds what every answer has.
+//! 4. Where another registry answers, [`gate::Gate`] is what remains of this: who is let in.
+//! 5. What went wrong goes through the one table in `error`; [`gateway::Gateway`] adds what every answer has.
 //!
 //! Nothing here knows about connections, and no handler reaches the registry without a grant.
 
@@ -27,6 +28,7 @@ mod catalog;
 mod conditional;
 mod delivery;
 mod error;
+pub mod gate;
 pub mod gateway;
 mod headers;
 pub mod location;
@@ -51,6 +53,24 @@ pub struct Request {
     pub headers: HeaderMap,
     pub connection: Connection,
     pub body: Box<dyn RequestBody>,
+}
+
+/// A request without its body, for those who look at it only.
+#[derive(Clone, Copy)]
+pub struct Head<'a> {
+    pub id: Uuid,
+    pub method: &'a Method,
+    pub uri: &'a Uri,
+    pub headers: &'a HeaderMap,
+    pub connection: &'a Connection,
+}
+
+impl Request {
+    #[must_use]
+    pub fn head(&self) -> Head<'_> {
+        let Self { id, method, uri, headers, connection, .. } = self;
+        Head { id: *id, method, uri, headers, connection }
+    }
 }
 
 /// What is known of the way that a request came.
@@ -95,6 +115,12 @@ impl Scheme {
 pub trait RequestBody: Send {
     /// The next chunk, `None` at the end. The first call answers `Expect: 100-continue`.
     async fn chunk(&mut self) -> Result<Option<Bytes>, BodyError>;
+
+    /// Returns when the client is known to be gone, after the body's end: for those who wait for somebody else and would
+    /// wait for nobody. Before the end, [`RequestBody::chunk`] tells.
+    async fn gone(&mut self) {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// Why a body ended early.
@@ -127,9 +153,11 @@ pub enum Body {
         length: u64,
         content: BoxStream<'static, Result<Bytes, StreamError>>,
     },
+    /// Of a length that nobody knows beforehand: it ends where the stream ends. There is no `Content-Length`.
+    Open(BoxStream<'static, Result<Bytes, StreamError>>),
 }
 
-/// The storage failed in the middle of an answer.
+/// The storage, or whoever else the bytes come from, failed in the middle of an answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer's body could not be read: {0}")]
 pub struct StreamError(pub String);
@@ -171,7 +199,8 @@ pub struct Failure {
 pub const LOG_TEXT_MAX: usize = 1024;
 
 impl Failure {
-    fn new(code: &'static str, level: Level, reason: &str) -> Self {
+    #[must_use]
+    pub fn new(code: &'static str, level: Level, reason: &str) -> Self {
         Self { code, level, reason: bounded(reason) }
     }
 }
@@ -182,6 +211,12 @@ fn bounded(text: &str) -> String {
 }
 
 impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.head().fmt(f)
+    }
+}
+
+impl fmt::Debug for Head<'_> {
     /// Neither headers nor query: tokens, passwords and upload states travel in them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut request = f.debug_struct("Request");
@@ -196,6 +231,7 @@ impl fmt::Debug for Body {
             Self::Empty => f.write_str("Empty"),
             Self::Full(bytes) => write!(f, "Full({} bytes)", bytes.len()),
             Self::Stream { length, .. } => write!(f, "Stream({length} bytes)"),
+            Self::Open(_) => f.write_str("Open"),
         }
     }
 }

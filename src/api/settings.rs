@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 
 use crate::api::{location::Base, method::Methods};
@@ -14,6 +14,8 @@ pub struct Settings {
     pub base: Base,
     /// `http.headers`: added to every answer of the API, not to those outside it.
     pub headers: HeaderMap,
+    /// `Strict-Transport-Security`, of every answer over TLS.
+    pub hsts: Option<HeaderValue>,
     pub mode: Mode,
     /// `catalog.maxentries`: most repositories on a page.
     pub catalog_max: usize,

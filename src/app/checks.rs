@@ -26,7 +26,8 @@ use crate::{
 /// A storage that does not answer is as bad as one that fails: a dead network file system answers nothing.
 const STORAGE_PATIENCE: Duration = Duration::from_secs(10);
 
-pub(super) fn all(health: &Health, storage: &Storage, store: &Arc<dyn Store>) -> Result<Vec<Check>> {
+/// `store` is there where requests are answered from it.
+pub(super) fn all(health: &Health, storage: &Storage, store: Option<&Arc<dyn Store>>) -> Result<Vec<Check>> {
     let check = |name: String, probe, schedule: Schedule| Check {
         name,
         probe,
@@ -34,8 +35,8 @@ pub(super) fn all(health: &Health, storage: &Storage, store: &Arc<dyn Store>) ->
         threshold: u32::try_from(schedule.threshold).unwrap_or(u32::MAX),
     };
     let mut checks = Vec::new();
-    if let Some(schedule) = health.storage {
-        checks.push(check(format!("storagedriver_{}", name(storage)), storage_probe(store), schedule));
+    if let (Some(schedule), Some(store)) = (health.storage, store) {
+        checks.push(check(storage_name(storage), storage_probe(store), schedule));
     }
     for file in &health.files {
         checks.push(check(file.path.display().to_string(), Probe::File(file.path.clone()), file.schedule));
@@ -51,6 +52,11 @@ pub(super) fn all(health: &Health, storage: &Storage, store: &Arc<dyn Store>) ->
     }
     number(&mut checks);
     Ok(checks)
+}
+
+/// What a storage that fails is called.
+pub(super) fn storage_name(storage: &Storage) -> String {
+    format!("storagedriver_{}", name(storage))
 }
 
 /// A check that succeeds must not clear another of the same name: of those that read alike the later ones are numbered.
@@ -87,9 +93,9 @@ fn http_probe(health: &Health, check: &HttpCheck) -> Result<HttpProbe> {
 }
 
 /// One name of what lies at the top: an empty store is a healthy one.
-fn storage_probe(store: &Arc<dyn Store>) -> Probe {
+pub(super) fn storage_probe(store: &Arc<dyn Store>) -> Probe {
     let store = Arc::clone(store);
-    Probe::storage(move || {
+    Probe::call(move || {
         let store = Arc::clone(&store);
         async move {
             let listing = Listing { prefix: Layout.root(), depth: Depth::Children, after: None, limit: 1 };

@@ -66,9 +66,12 @@ async fn try_storage(config: &Config, out: &mut (dyn Write + Send)) -> Result<Re
             let plan = filesystem::doctor::Plan { scratch, existing, writing };
             Ok(filesystem::doctor::examine(root, &plan, &mut tell).await)
         }
-        Driver::Memory => {
-            let sentence =
-                "the content is kept in memory and ends with the process: there is nothing to try".to_owned();
+        Driver::Memory | Driver::None => {
+            let sentence = match &config.storage.driver {
+                Driver::None => "nothing is stored here: edge.upstream answers the requests",
+                _ => "the content is kept in memory and ends with the process: there is nothing to try",
+            };
+            let sentence = sentence.to_owned();
             let finding = Finding { step: "storage", verdict: Verdict::Fine, sentence };
             tell(&finding);
             Ok(Report { findings: vec![finding], policy: None })

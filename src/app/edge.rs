@@ -1,4 +1,4 @@
-//! What clients may take, as the server and the API hold it; it can be exchanged while they serve.
+//! What clients may take, as the server and the API hold it.
 
 use std::sync::Arc;
 
@@ -13,37 +13,18 @@ use crate::{
         edge::{self, limits::Limits},
     },
     server::{
-        bounds::{self, Bounds, Deadlines},
+        bounds::{self, Deadlines},
         descriptors,
     },
 };
 
-/// Every limit in force.
-#[derive(Clone, Debug)]
-pub(super) struct Edge {
-    pub(super) bounds: Arc<Bounds>,
-    pub(super) admission: Arc<Admission>,
+/// Who may come in at the start, and at which rate.
+pub(super) fn admission(config: &Config) -> Arc<Admission> {
+    Arc::new(Admission::new(settings(&config.edge), config.edge.rates.clients_max.get()))
 }
 
-impl Edge {
-    pub(super) fn new(config: &Config) -> Self {
-        let (limits, deadlines) = bounds(&config.edge.limits);
-        Self {
-            bounds: Arc::new(Bounds::new(limits, deadlines)),
-            admission: Arc::new(Admission::new(settings(&config.edge), config.edge.rates.clients_max.get())),
-        }
-    }
-
-    /// Puts another configuration in force, but for the number of clients that are remembered.
-    #[expect(dead_code, reason = "for whoever reads the configuration again")]
-    pub(super) fn replace(&self, config: &Config) {
-        let (limits, deadlines) = bounds(&config.edge.limits);
-        self.bounds.replace(limits, deadlines);
-        self.admission.replace(settings(&config.edge));
-    }
-}
-
-fn bounds(limits: &Limits) -> (bounds::Limits, Deadlines) {
+/// Tells of connections that the system has no descriptors for.
+pub(super) fn complain(limits: &Limits) {
     let (wanted, fit) = (limits.connections.get(), descriptors::connections_max());
     if fit < wanted {
         tracing::warn!(
@@ -51,8 +32,12 @@ fn bounds(limits: &Limits) -> (bounds::Limits, Deadlines) {
              (LimitNOFILE in the unit of systemd)"
         );
     }
+}
+
+/// What is in force together with everything else that requests go by.
+pub(super) fn bounds(limits: &Limits) -> (bounds::Limits, Deadlines) {
     let bounds = bounds::Limits {
-        connections: wanted.min(fit),
+        connections: limits.connections.get().min(descriptors::connections_max()),
         connections_per_address: limits.connections_per_address.map_or(usize::MAX, std::num::NonZero::get),
         head_bytes: limits.header_size_max,
         target_bytes: limits.uri_size_max,
@@ -72,7 +57,8 @@ fn bounds(limits: &Limits) -> (bounds::Limits, Deadlines) {
     (bounds, deadlines)
 }
 
-fn settings(edge: &edge::Edge) -> admission::Settings {
+/// What admission goes by.
+pub(super) fn settings(edge: &edge::Edge) -> admission::Settings {
     let rates = |both: &edge::rates::Both| admission::Rates {
         per_address: both.per_address.as_ref().map(rate),
         per_subject: both.per_subject.as_ref().map(rate),

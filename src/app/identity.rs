@@ -1,79 +1,286 @@
-//! What we show to those who connect over TLS.
+//! What we show to those who connect over TLS, and what we ask of them: read at start, and again when told to.
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, bail};
+use rustls::{ServerConfig, pki_types::CertificateDer, server::ClientHello};
 
 use crate::{
+    app::certificates::Stamps,
     clock::Clock,
     config::{
         Config,
-        tls::{Clients, Demand, Identity, Tls, Version},
+        edge::tls::{Curve, UnknownNames},
+        tls::{Clients, Demand, Identity as Configured, Tls, Version},
     },
+    server,
     tls::{
-        self,
-        certificates::Certificates,
+        self, Terms,
+        certificates::{Certificates, Origin, Unknown, covers},
         client, development,
-        pem::{self, Pair},
+        groups::Group,
+        pem::{Files, Pair, Strictness},
+        sessions,
     },
 };
 
-/// The terms of every handshake, and what clients must trust when we made it ourselves.
-#[derive(Default)]
-pub(super) struct Shown {
-    pub(super) tls: Option<Arc<rustls::ServerConfig>>,
-    pub(super) authority: Option<PathBuf>,
+/// The certificates and the terms of every handshake. Both are exchanged under a running server; what has begun keeps
+/// what it has.
+#[derive(Debug)]
+pub(super) struct Identity {
+    sources: Sources,
+    settings: tls::Settings,
+    clock: Arc<dyn Clock>,
+    certificates: Arc<Certificates>,
+    terms: Terms,
+    held: Mutex<Held>,
+    /// How the files looked just before they were read first.
+    stamps: Stamps,
+    /// What clients must trust where we made the certificate ourselves.
+    authority: Option<PathBuf>,
 }
 
-pub(super) fn load(config: &Config, clock: &dyn Clock) -> Result<Shown> {
-    let Some(tls) = &config.http.tls else { return Ok(Shown::default()) };
-    let (certificate, key, authority) = match &tls.identity {
-        Identity::Files { certificate, key } => (certificate.clone(), key.clone(), None),
-        Identity::Development { directory } => {
-            let paths = development::ensure(directory, &[], clock)?;
-            (paths.certificate, paths.key, Some(paths.authority))
-        }
-    };
-    let pair = pair(config, &certificate, &key, clock)?;
-    for warning in pair.warnings() {
-        tracing::warn!("http.tls: {warning}");
+/// Where certificates come from, and what is asked of them.
+#[derive(Debug)]
+struct Sources {
+    files: Vec<Files>,
+    strictness: Strictness,
+    /// What clients call us, which one of the certificates should be for.
+    host: Option<String>,
+}
+
+/// What was last read without a fault.
+#[derive(Debug)]
+struct Held {
+    /// One for each of the files.
+    pairs: Vec<Pair>,
+    /// Of clients, by file.
+    authorities: Vec<Vec<CertificateDer<'static>>>,
+}
+
+impl server::Handshakes for Identity {
+    fn answer(&self, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>> {
+        self.terms.for_name(hello.server_name())
+    }
+}
+
+/// `None` where no TLS is spoken. Warnings go to the log.
+pub(super) fn load(config: &Config, clock: &Arc<dyn Clock>) -> Result<Option<Arc<Identity>>> {
+    let Some(tls) = &config.http.tls else { return Ok(None) };
+    let mut sources = Sources::new(config, tls);
+    let mut authority = None;
+    if let Configured::Development { directory } = &tls.identity {
+        let names: Vec<_> = sources.host.iter().cloned().collect();
+        let paths = development::ensure(directory, &names, clock.as_ref())?;
+        sources.files = vec![Files { certificate: paths.certificate, key: paths.key, passwords: None }];
+        authority = Some(paths.authority);
     }
     let settings = settings(tls, config.http.http2);
-    Ok(Shown { tls: Some(terms(&settings, &[pair])?), authority })
+    let stamps = Stamps::of(watched(&sources, &settings));
+    let (pairs, warnings) = sources.read(clock.as_ref())?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let certificates = Arc::new(Certificates::with(pairs.clone(), unknown(tls)));
+    let terms = Terms::new(&settings, Arc::clone(&certificates)).context("http.tls")?;
+    let held = Mutex::new(Held { pairs, authorities: authorities(&settings).context("http.tls.clientcas")? });
+    let clock = Arc::clone(clock);
+    Ok(Some(Arc::new(Identity { sources, settings, clock, certificates, terms, held, stamps, authority })))
 }
 
 /// Reads what [`load`] would read and makes nothing; returns its warnings.
 pub(super) fn check(config: &Config, clock: &dyn Clock) -> Result<Vec<String>> {
     let Some(tls) = &config.http.tls else { return Ok(Vec::new()) };
-    let pairs = match &tls.identity {
-        Identity::Files { certificate, key } => vec![pair(config, certificate, key, clock)?],
-        Identity::Development { .. } => Vec::new(),
-    };
-    terms(&settings(tls, config.http.http2), &pairs)?;
-    Ok(pairs.iter().flat_map(Pair::warnings).map(|warning| format!("http.tls: {warning}")).collect())
+    let (pairs, warnings) = Sources::new(config, tls).read(clock)?;
+    let certificates = Arc::new(Certificates::with(pairs, unknown(tls)));
+    Terms::new(&settings(tls, config.http.http2), certificates).context("http.tls")?;
+    Ok(warnings)
 }
 
-fn pair(config: &Config, certificate: &Path, key: &Path, clock: &dyn Clock) -> Result<Pair> {
-    let strictness = if config.edge.strict { pem::Strictness::Strict } else { pem::Strictness::Lenient };
-    pem::load(certificate, key, strictness, clock.now()).context("http.tls")
+impl Identity {
+    pub(super) fn authority(&self) -> Option<&PathBuf> {
+        self.authority.as_ref()
+    }
+
+    pub(super) fn clock(&self) -> &dyn Clock {
+        self.clock.as_ref()
+    }
+
+    /// Whoever is issued newer ones puts them there.
+    pub(super) const fn certificates(&self) -> &Arc<Certificates> {
+        &self.certificates
+    }
+
+    /// Those of files that are in force.
+    pub(super) fn pairs(&self) -> Vec<Pair> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).pairs.clone()
+    }
+
+    pub(super) const fn stamps(&self) -> &Stamps {
+        &self.stamps
+    }
+
+    /// Every file whose change means that there is something to read again.
+    pub(super) fn watched(&self) -> impl Iterator<Item = &Path> {
+        watched(&self.sources, &self.settings)
+    }
+
+    /// Reads all files again and puts in force what is good; says what has changed, and what is remarkable about it.
+    ///
+    /// # Errors
+    /// What is wrong with which files. In the place of each, what was read before stays in force; good files that stand
+    /// beside it are taken.
+    pub(super) fn reload(&self) -> Result<Vec<String>> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut said, mut faults) = (Vec::new(), Vec::new());
+        let mut pairs = held.pairs.clone();
+        for (files, pair) in self.sources.files.iter().zip(&mut pairs) {
+            match files.load(self.sources.strictness, self.clock.now()) {
+                Ok(read) if read.shows_what(pair) && read.warnings() == pair.warnings() => {}
+                Ok(read) => {
+                    if !read.shows_what(pair) {
+                        said.push(described(files, &read));
+                    }
+                    said.extend(read.warnings().iter().map(|warning| about(files, warning)));
+                    *pair = read;
+                }
+                Err(error) => faults.push(error.to_string()),
+            }
+        }
+        match self.sources.uncovered(&pairs) {
+            Some(warning) if self.sources.strictness == Strictness::Strict => faults.push(warning),
+            warning => {
+                if !said.is_empty() {
+                    said.extend(warning);
+                }
+                self.certificates.replace(Origin::Files, pairs.clone());
+                held.pairs = pairs;
+            }
+        }
+        match self.reload_authorities(&mut held) {
+            Ok(changed) => said.extend(changed),
+            Err(error) => faults.push(error.to_string()),
+        }
+        if faults.is_empty() {
+            return Ok(said);
+        }
+        for line in said {
+            tracing::info!("{line}");
+        }
+        Err(anyhow!("{}; in its place what was read before is served", faults.join("; ")))
+    }
+
+    fn reload_authorities(&self, held: &mut Held) -> Result<Option<String>, tls::Error> {
+        let read = authorities(&self.settings)?;
+        if read == held.authorities {
+            return Ok(None);
+        }
+        self.terms.replace(&self.settings)?;
+        held.authorities = read;
+        Ok(Some("the authorities of clients have changed: no earlier session is taken up again".to_owned()))
+    }
 }
 
-fn terms(settings: &tls::Settings, pairs: &[Pair]) -> Result<Arc<rustls::ServerConfig>> {
-    tls::server_config(settings, Arc::new(Certificates::new(pairs.to_vec()))).context("http.tls")
+impl Sources {
+    fn new(config: &Config, tls: &Tls) -> Self {
+        let pairs = match &tls.identity {
+            Configured::Files(pairs) => pairs.as_slice(),
+            Configured::Development { .. } | Configured::Issued => &[],
+        };
+        let files = |pair: &crate::config::edge::tls::Pair| Files {
+            certificate: pair.certificate.clone(),
+            key: pair.key.clone(),
+            passwords: tls.passwords.clone(),
+        };
+        let host = config.http.external_url.as_ref().and_then(|url| url.uri().host());
+        Self {
+            files: pairs.iter().map(files).collect(),
+            strictness: if config.edge.strict { Strictness::Strict } else { Strictness::Lenient },
+            host: host.map(|host| host.trim_matches(['[', ']']).to_owned()),
+        }
+    }
+
+    fn read(&self, clock: &dyn Clock) -> Result<(Vec<Pair>, Vec<String>)> {
+        let (mut pairs, mut warnings) = (Vec::new(), Vec::new());
+        for files in &self.files {
+            let pair = files.load(self.strictness, clock.now()).context("http.tls")?;
+            warnings.extend(pair.warnings().iter().map(|warning| about(files, warning)));
+            pairs.push(pair);
+        }
+        match self.uncovered(&pairs) {
+            Some(warning) if self.strictness == Strictness::Strict => bail!("{warning}"),
+            warning => warnings.extend(warning),
+        }
+        Ok((pairs, warnings))
+    }
+
+    /// What is to be said where no certificate is for the host that clients call us.
+    fn uncovered(&self, pairs: &[Pair]) -> Option<String> {
+        let host = self.host.as_ref()?;
+        let [files, ..] = self.files.as_slice() else { return None };
+        if pairs.iter().any(|pair| covers(pair.names(), host)) {
+            return None;
+        }
+        let names: Vec<_> = pairs.iter().flat_map(Pair::names).map(String::as_str).collect();
+        let names = if names.is_empty() { "no name at all".to_owned() } else { names.join(", ") };
+        let file = files.certificate.display();
+        Some(format!("http.tls: no certificate is for {host}, the host of the external URL: {file} is for {names}"))
+    }
+}
+
+fn watched<'a>(sources: &'a Sources, settings: &'a tls::Settings) -> impl Iterator<Item = &'a Path> {
+    let authorities = settings.client.iter().flat_map(|client| client.authorities.iter().map(PathBuf::as_path));
+    sources.files.iter().flat_map(Files::paths).chain(authorities)
+}
+
+fn authorities(settings: &tls::Settings) -> Result<Vec<Vec<CertificateDer<'static>>>, client::Error> {
+    settings.client.as_ref().map_or_else(|| Ok(Vec::new()), |client| client::authorities(&client.authorities))
+}
+
+fn about(files: &Files, warning: &impl std::fmt::Display) -> String {
+    format!("http.tls: {}: {warning}", files.certificate.display())
+}
+
+fn described(files: &Files, pair: &Pair) -> String {
+    format!(
+        "{}: the certificate for {} with serial number {} is in force, until {}",
+        files.certificate.display(),
+        pair.names().join(", "),
+        pair.serial(),
+        pair.expires()
+    )
+}
+
+const fn unknown(tls: &Tls) -> Unknown {
+    match tls.unknown_names {
+        UnknownNames::Default => Unknown::Default,
+        UnknownNames::Refuse => Unknown::Refuse,
+    }
 }
 
 fn settings(tls: &Tls, http2: bool) -> tls::Settings {
+    let group = |curve: &Curve| match curve {
+        Curve::X25519MlKem768 => Group::X25519MlKem768,
+        Curve::X25519 => Group::X25519,
+        Curve::P256 => Group::P256,
+        Curve::P384 => Group::P384,
+    };
     tls::Settings {
         minimum: match tls.version_min {
             Version::Tls12 => tls::Version::Tls12,
             Version::Tls13 => tls::Version::Tls13,
         },
         cipher_suites: tls.cipher_suites.iter().map(ToString::to_string).collect(),
+        groups: tls.curves.iter().map(group).collect(),
         client: tls.clients.as_ref().map(client_settings),
         http2: if http2 { tls::Http2::Offered } else { tls::Http2::Disabled },
+        sessions: sessions::Settings {
+            tickets: if tls.sessions.tickets { sessions::Tickets::Offered } else { sessions::Tickets::Disabled },
+            timeout: tls.sessions.timeout,
+        },
     }
 }
 
@@ -84,5 +291,5 @@ fn client_settings(clients: &Clients) -> client::Settings {
         Demand::VerifyIfGiven => client::Mode::VerifyIfGiven,
         Demand::RequireAndVerify => client::Mode::RequireAndVerify,
     };
-    client::Settings { mode, authorities: clients.roots.clone() }
+    client::Settings { mode, authorities: clients.roots.clone(), depth_max: clients.depth_max }
 }

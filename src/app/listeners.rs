@@ -5,21 +5,25 @@ use std::{path::PathBuf, sync::Arc};
 use anyhow::{Context as _, Result};
 
 use crate::{
+    admission::Admission,
     api::Scheme,
-    app::edge::Edge,
+    app::{edge, identity::Identity},
     config::{
-        Config,
+        self, Config,
         address::Address as HostPort,
         edge::{
             listen::{Encryption, Listener, Place, ProxyProtocol as Configured},
             proxies::Proxies as Named,
         },
+        environment::{Passed, PassedBy},
     },
     server::{
-        self, Bound, Endpoint, Server, Serves,
+        self, Bound, Endpoint, Handshakes, Server, Serves,
         address::Address,
+        challenges::Challenges,
         debug::Debug,
         inherited::Inherited,
+        passthrough::Passthrough,
         proxies::{Depth, Proxies, UnixPeers},
         proxy_protocol::ProxyProtocol,
         redirect::Redirect,
@@ -29,41 +33,79 @@ use crate::{
 /// Binds every address or none.
 pub(super) fn bind(
     config: &Config,
-    edge: &Edge,
-    tls: Option<&Arc<rustls::ServerConfig>>,
+    identity: Option<&Arc<Identity>>,
+    admission: Arc<Admission>,
+    challenges: Option<Arc<dyn Challenges>>,
+    passthrough: Option<&Arc<Passthrough>>,
     inherited: &mut Inherited,
 ) -> Result<Server> {
-    let server = Server::bind_with(settings(config, edge, tls)?, inherited)?;
-    for name in inherited.names() {
-        tracing::warn!("the socket {name:?} that systemd passed is not listened on: no address is systemd:{name}");
-    }
-    Ok(server)
+    Server::bind_with(settings(config, identity, admission, challenges, passthrough)?, inherited).map_err(Into::into)
 }
 
-fn settings(config: &Config, edge: &Edge, tls: Option<&Arc<rustls::ServerConfig>>) -> Result<server::Settings> {
-    let mut listeners =
-        config.http.listeners.iter().map(|listener| endpoint(listener, tls)).collect::<Result<Vec<_>>>()?;
+/// Sockets that came with this process. To be called before anything else opens descriptors.
+pub(super) fn inherited(passed: &Passed) -> Result<Inherited> {
+    Ok(match (passed.by, passed.names.as_slice()) {
+        (PassedBy::Manager, names) => Inherited::of_process(names)?,
+        // The first is the one to answer by.
+        (PassedBy::Predecessor, names) => Inherited::of_predecessor(names.get(1..).unwrap_or_default())?,
+    })
+}
+
+/// Closes what came with this process and is not listened on.
+pub(super) fn close_unused(by: PassedBy, inherited: &mut Inherited) {
+    for name in inherited.close() {
+        match by {
+            PassedBy::Manager => tracing::warn!(
+                "the socket {name:?} that systemd passed is not listened on: no address is systemd:{name}"
+            ),
+            PassedBy::Predecessor => tracing::info!("{name} is not listened on any more"),
+        }
+    }
+}
+
+fn settings(
+    config: &Config,
+    identity: Option<&Arc<Identity>>,
+    admission: Arc<Admission>,
+    challenges: Option<Arc<dyn Challenges>>,
+    passthrough: Option<&Arc<Passthrough>>,
+) -> Result<server::Settings> {
+    let endpoint = |listener| endpoint(listener, identity, passthrough);
+    let mut listeners = config.http.listeners.iter().map(endpoint).collect::<Result<Vec<_>>>()?;
     if let Some(redirect) = &config.http.redirect {
         listeners.push(Endpoint {
             address: address(&redirect.place)?,
             tls: None,
             proxy_protocol: proxy_protocol(redirect.proxy_protocol),
             serves: Serves::Redirect(Redirect::new(&redirect.authority)),
+            passthrough: passthrough.cloned(),
         });
     }
-    let drain = (!config.http.drain_timeout.is_zero()).then_some(config.http.drain_timeout);
+    if let Some(place) = config.http.acme.as_ref().and_then(|acme| acme.http_address.as_ref()) {
+        listeners
+            .push(Endpoint { serves: Serves::Challenges, ..Endpoint::new(Address::tcp(&place.to_string())?, None) });
+    }
+    let (limits, deadlines) = edge::bounds(&config.edge.limits);
+    // Said anew when it is told to stop.
+    let drain = None;
     let proxies = proxies(&config.edge.proxies);
-    let Edge { bounds, admission } = edge.clone();
-    Ok(server::Settings { listeners, bounds, admission, proxies, drain, challenges: None })
+    Ok(server::Settings { listeners, limits, deadlines, admission, proxies, drain, challenges })
 }
 
-fn endpoint(listener: &Listener, tls: Option<&Arc<rustls::ServerConfig>>) -> Result<Endpoint> {
+fn endpoint(
+    listener: &Listener,
+    identity: Option<&Arc<Identity>>,
+    passthrough: Option<&Arc<Passthrough>>,
+) -> Result<Endpoint> {
     let tls = match listener.encryption {
         Encryption::Plain => None,
-        Encryption::Tls => Some(Arc::clone(tls.context("TLS is configured without a certificate")?)),
+        Encryption::Tls => {
+            Some(Arc::clone(identity.context("TLS is configured without a certificate")?) as Arc<dyn Handshakes>)
+        }
     };
     let proxy_protocol = proxy_protocol(listener.proxy_protocol);
-    Ok(Endpoint { address: address(&listener.place)?, tls, proxy_protocol, serves: Serves::Registry })
+    let passthrough = passthrough.filter(|_| listener.passthrough).cloned();
+    Ok(Endpoint { address: address(&listener.place)?, tls, proxy_protocol, serves: Serves::Registry, passthrough })
 }
 
 fn address(place: &Place) -> Result<Address> {
@@ -81,7 +123,7 @@ const fn proxy_protocol(configured: Configured) -> ProxyProtocol {
     }
 }
 
-fn proxies(named: &Named) -> Proxies {
+pub(super) fn proxies(named: &Named) -> Proxies {
     Proxies {
         networks: named.networks.clone(),
         unix: if named.unix { UnixPeers::Trusted } else { UnixPeers::Unknown },
@@ -105,23 +147,25 @@ fn description(bound: &Bound) -> String {
     if bound.proxy_protocol == ProxyProtocol::Required {
         text.push_str(" behind the PROXY protocol");
     }
-    if bound.serves != Serves::Registry {
-        text.push_str(", redirected to https");
+    match bound.serves {
+        Serves::Registry => {}
+        Serves::Redirect(_) => text.push_str(", redirected to https"),
+        Serves::Challenges => text.push_str(", challenges alone"),
     }
     text
 }
 
 /// What an operator who started us by hand wants to know.
 pub(super) fn banner(server: &Server, authority: Option<&PathBuf>) -> Vec<String> {
-    let served: Vec<_> = server.bound().into_iter().filter(|bound| bound.serves == Serves::Registry).collect();
-    let mut lines: Vec<String> = served
+    let registry: Vec<_> = server.bound().into_iter().filter(|bound| bound.serves == Serves::Registry).collect();
+    let mut lines: Vec<String> = registry
         .iter()
         .map(|Bound { address, scheme, .. }| match address {
             Address::Tcp(_) => format!("pierhead listens on {}://{address}", scheme.name()),
             Address::Unix { .. } | Address::Inherited { .. } => format!("pierhead listens on {address}"),
         })
         .collect();
-    let secure = served.iter().find(|bound| bound.scheme == Scheme::Https).map(|bound| &bound.address);
+    let secure = registry.iter().find(|bound| bound.scheme == Scheme::Https).map(|bound| &bound.address);
     let (Some(authority), Some(address)) = (authority, secure) else {
         return lines;
     };
@@ -142,13 +186,22 @@ pub(super) fn banner(server: &Server, authority: Option<&PathBuf>) -> Vec<String
     lines
 }
 
+/// The name under which the socket for operators is handed on.
+pub(super) fn operators(debug: &config::http::Debug) -> String {
+    format!("http.debug.addr {}", debug.address)
+}
+
 /// Binds the listener for operators, if there is one.
-pub(super) async fn bind_debug(config: &Config) -> Result<Option<Debug>> {
+pub(super) async fn bind_debug(config: &Config, inherited: &mut Inherited) -> Result<Option<Debug>> {
     let Some(debug) = &config.http.debug else { return Ok(None) };
+    let handed = inherited.take_tcp(&operators(debug));
     let host = if debug.address.host.is_empty() { "0.0.0.0" } else { &debug.address.host };
-    let bound = Debug::bind(&HostPort { host: host.to_owned(), port: debug.address.port }.to_string())
-        .await
-        .with_context(|| format!("cannot listen on http.debug.addr {}", debug.address))?;
+    let address = HostPort { host: host.to_owned(), port: debug.address.port }.to_string();
+    let bound = match handed {
+        Some(listener) => Debug::on(listener),
+        None => Debug::bind(&address).await,
+    };
+    let bound = bound.with_context(|| format!("cannot listen on http.debug.addr {}", debug.address))?;
     if let Some(warning) = bound.warning() {
         tracing::warn!("{warning}");
     }

@@ -5,20 +5,32 @@
 
 use std::{
     io::{self, Write as _},
+    path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
 use anyhow::{Context, Result};
-use async_trait::async_trait;
-use tokio::time::Instant;
+use arc_swap::ArcSwap;
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 use crate::{
-    api::{self, gateway::Gateway},
-    auth::authority::Authority,
+    acme::renewal::Renewal,
+    app::{
+        lifecycle::Lifecycle,
+        live::{Answering, Fixed, Locates},
+        logs::Logs,
+        manager::Manager,
+        reload::Reloader,
+        signals::Signals,
+        upgrade::{Estate, Invocation},
+    },
     clock::{Clock, SystemClock},
-    config::{Config, Loaded, storage::Driver},
-    health::Health,
+    config::{Config, Loaded, environment::Environment, storage::Driver},
+    health::{Health, probe::Probe, readiness::Readiness},
     registry::{Registry, format::Signing},
     secret::Secret,
     server::{
@@ -27,38 +39,64 @@ use crate::{
         inherited::Inherited,
     },
     store::Store,
-    telemetry::{metrics::Metrics, writer::Writer},
+    telemetry::metrics::Metrics,
 };
 
+mod access;
+pub mod acme;
 mod bucket;
+mod certificates;
 mod checks;
 mod delivery;
 pub mod doctor;
 mod edge;
 mod identity;
+pub mod import;
+pub mod keys;
+mod lifecycle;
 mod listeners;
+mod live;
+mod logs;
+mod manager;
 mod networks;
 mod observe;
+mod passthrough;
 mod policy;
+mod reload;
+mod signals;
 mod storage;
 mod tasks;
 mod trust;
+pub mod upgrade;
+mod upstream;
 
-/// Serves until the process is told to stop.
+/// How long a stop waits for a last write about certificates.
+const LETTING_GO: Duration = Duration::from_secs(5);
+
+/// What a process was started with: it is read again by a reload, and started again by an upgrade.
+#[derive(Debug)]
+pub struct Origin {
+    /// The file.
+    pub configuration: PathBuf,
+    pub environment: Environment,
+    pub invocation: Invocation,
+}
+
+/// Serves until the process is told to stop, or another one serves in its place.
 ///
 /// # Errors
 /// What keeps it from starting.
-pub fn serve(loaded: &Loaded) -> Result<()> {
+pub fn serve(origin: Origin) -> Result<()> {
     crate::tls::install_provider();
+    let loaded = Config::load(&origin.configuration, &origin.environment)?;
     // Before anything else opens a descriptor, or a thread could look at the environment.
-    let mut inherited = Inherited::of_process(&loaded.config.passed)?;
-    let log = Log::start(&loaded.config)?;
+    let mut inherited = listeners::inherited(&loaded.config.passed)?;
+    let (logs, _ending) = Logs::start(&loaded.config)?;
     for warning in &loaded.warnings {
         tracing::warn!("configuration: {warning}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads")?;
-    let served =
-        runtime.block_on(async { App::build(&loaded.config, log.writers(), &mut inherited).await?.run().await });
+    let served = runtime.block_on(async { App::build(origin, loaded, logs, &mut inherited).await?.run().await });
     // A blocking call that hangs, on a dead network file system say, must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(5));
     served
@@ -77,113 +115,154 @@ pub fn check(config: &Config) -> Result<Vec<String>> {
     if let Driver::S3(s3) = &config.storage.driver {
         bucket::unasked(config, s3, &clock)?;
     }
+    upstream::check(config)?;
     let mut notices = identity::check(config, clock.as_ref())?;
+    acme::check(config)?;
     notices.extend(delivery::check(config)?);
     notices.extend(trust::check(&config.auth, &clock)?);
     Ok(notices)
 }
 
-/// The two outputs; what is still queued is written when this is dropped.
-struct Log {
-    lines: (Writer, crate::telemetry::writer::FlushGuard),
-    access: Option<(Writer, crate::telemetry::writer::FlushGuard)>,
-}
-
-/// Where lines go: the log's, and the access log's unless it is off.
-struct Writers {
-    lines: Writer,
-    access: Option<Writer>,
-}
-
-impl Log {
-    fn start(config: &Config) -> Result<Self> {
-        let lines = Writer::start(io::stderr()).context("cannot start the log")?;
-        crate::telemetry::log::init(&observe::log_settings(&config.log), lines.0.clone())
-            .context("cannot start the log")?;
-        let access = config.log.access_log.then(|| Writer::start(io::stdout())).transpose();
-        Ok(Self { lines, access: access.context("cannot start the access log")? })
-    }
-
-    fn writers(&self) -> Writers {
-        Writers { lines: self.lines.0.clone(), access: self.access.as_ref().map(|(writer, _)| writer.clone()) }
-    }
-}
-
 /// Everything that serves, bound and ready.
 struct App {
     server: Server,
-    handler: Arc<Rim>,
+    handler: Arc<dyn server::Handler>,
     observer: Arc<observe::Requests>,
     debug: Option<(Debug, Pages)>,
     tasks: tasks::Tasks,
+    /// Of certificates.
+    renewal: Option<Renewal>,
     health: Health,
     checks: Vec<crate::health::Check>,
     banner: Vec<String>,
+    manager: Arc<Manager>,
+    lifecycle: Lifecycle,
 }
 
 impl App {
-    async fn build(config: &Config, writers: Writers, inherited: &mut Inherited) -> Result<Self> {
+    async fn build(origin: Origin, loaded: Loaded, logs: Logs, inherited: &mut Inherited) -> Result<Self> {
+        let signals = Signals::listen()?;
+        let config = &loaded.config;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = Arc::new(Metrics::new().context("the metrics cannot be set up")?);
         let health = Health::default();
-        let opened = storage::open(config, &clock, &metrics).await?;
-        let storage = opened.store;
-        let delivery = delivery::build(config, opened.locator, &clock)?;
-        for notice in &delivery.notices {
-            tracing::warn!("{notice}");
-        }
-        let registry = open_registry(config, &storage, &clock).await?;
-        let registry = Arc::new(match delivery.locator {
-            Some(locator) => registry.with_locator(storage::watched(locator, &config.storage, &metrics)),
-            None => registry,
-        });
-        let authority = Arc::new(trust::authority(&config.auth, &clock)?);
-        let identity = identity::load(config, clock.as_ref())?;
-        let edge = edge::Edge::new(config);
-        let server = listeners::bind(config, &edge, identity.tls.as_ref(), inherited)?;
-        let debug = listeners::bind_debug(config).await?;
-        listeners::report(&server, debug.as_ref());
-        let debug = debug.map(|debug| (debug, pages(config, &health, &metrics)));
         let demoted = Arc::new(AtomicBool::new(false));
-        let handler = Arc::new(Rim(
-            gateway(config, &registry, authority, &health, &demoted)?.limited_by(Arc::clone(&edge.admission))
-        ));
-        let observer = Arc::new(observe::Requests::new(Arc::clone(&metrics), writers.access, Arc::clone(&clock)));
-        let checks = checks::all(&config.health, &config.storage, &storage)?;
+        let Behind { answering, locates, storage, updates, checks } = match &config.edge.upstream {
+            None => Behind::registry(config, &clock, &metrics).await?,
+            Some(upstream) => {
+                let front = upstream::build(config, upstream, &health, &clock, &metrics).await?;
+                Behind {
+                    answering: Answering::Front(Arc::new(front)),
+                    locates: Locates::No,
+                    storage: None,
+                    updates: Vec::new(),
+                    checks: checks::all(&config.health, &config.storage, None)?,
+                }
+            }
+        };
+        let registry = answering.registry().cloned();
+        let admission = edge::admission(config);
+        edge::complain(&config.edge.limits);
+        let fixed =
+            Fixed::new(config, answering, Arc::clone(&admission), health.clone(), Arc::clone(&demoted), locates);
+        let handler = fixed.rules(config, trust::authority(&config.auth, &clock)?)?.handler;
+        let identity = identity::load(config, &clock)?;
+        let acme = acme::open(config, storage.as_ref(), &clock)?;
+        let renewal = match acme.as_ref().zip(identity.as_ref()) {
+            Some((acme, identity)) => {
+                let figures = metrics.acme().context("the metrics cannot be set up")?;
+                let renewal = acme.renewal(Arc::clone(identity.certificates()), Some(figures));
+                renewal.prepare().await.context("edge.acme")?;
+                Some(renewal)
+            }
+            None => None,
+        };
+        let challenges = acme.as_ref().map(acme::challenges);
+        let passthrough = passthrough::build(config, identity.as_ref().map(|identity| identity.certificates()));
+        let server = listeners::bind(
+            config,
+            identity.as_ref(),
+            Arc::clone(&admission),
+            challenges,
+            passthrough.as_ref(),
+            inherited,
+        )?;
+        let debug = listeners::bind_debug(config, inherited).await?;
+        listeners::close_unused(config.passed.by, inherited);
+        listeners::report(&server, debug.as_ref());
+        let mut estate = Estate::new(server.sockets().context("too many open descriptors")?);
+        if let (Some(debug), Some(configured)) = (&debug, &config.http.debug) {
+            estate.add(listeners::operators(configured), debug)?;
+        }
+        let readiness = readiness(config, &health, storage.as_ref());
+        let debug = debug.map(|debug| (debug, pages(config, &health, &readiness, &metrics)));
+        let access = Arc::clone(logs.access());
+        let observer = Arc::new(observe::Requests::new(Arc::clone(&metrics), access, Arc::clone(&clock)));
+        let watch = |identity| certificates::Watch { identity, metrics: Arc::clone(&metrics) };
         let tasks = tasks::Tasks {
             registry,
-            metrics,
-            admission: edge.admission,
-            lines: writers.lines,
-            updates: delivery.updates,
-            purging: config.storage.purging.filter(|_| !config.storage.read_only),
+            admission,
+            certificates: identity.clone().map(watch),
+            metrics: Arc::clone(&metrics),
+            losses: logs.losses().clone(),
+            updates,
+            purging: config.storage.purging,
             demoted,
+            read_only: Arc::clone(&fixed.read_only),
         };
-        let banner = listeners::banner(&server, identity.authority.as_ref());
-        Ok(Self { server, handler, observer, debug, tasks, health, checks, banner })
+        let banner = listeners::banner(&server, identity.as_ref().and_then(|identity| identity.authority()));
+        let manager = Arc::new(Manager::new(&config.manager));
+        let (origin, loaded, control) = (Arc::new(origin), Arc::new(loaded), server.control());
+        metrics.reloads.started(clock.now());
+        let reloader = Arc::new(Reloader {
+            origin: Arc::clone(&origin),
+            first: Arc::clone(&loaded),
+            current: ArcSwap::new(loaded),
+            fixed,
+            identity,
+            control: control.clone(),
+            logs: Arc::new(logs),
+            metrics,
+            clock,
+        });
+        let (manager_of, predecessor) = (Arc::clone(&manager), inherited.predecessor());
+        let lifecycle =
+            Lifecycle { origin, signals, control, readiness, reloader, manager: manager_of, estate, predecessor };
+        Ok(Self { server, handler, observer, debug, tasks, renewal, health, checks, banner, manager, lifecycle })
     }
 
     async fn run(self) -> Result<()> {
-        let (stop, stopping) = tokio::sync::watch::channel(false);
-        let stopped = || {
-            let mut stopping = stopping.clone();
-            async move {
-                // A sender that is gone has stopped, too.
-                let _ = stopping.wait_for(|stopping| *stopping).await;
-            }
-        };
         let _checks = self.health.watch(self.checks);
-        let tasks = tokio::spawn(self.tasks.run(stopped()));
-        let debug = self.debug.map(|(debug, pages)| tokio::spawn(debug.run(pages, stopped())));
+        let (stop, mut stopping) = watch::channel(false);
+        let stopped = async move {
+            // A sender that is gone has stopped, too.
+            let _ = stopping.wait_for(|stopping| *stopping).await;
+        };
+        let tasks = tokio::spawn(self.tasks.run());
+        let renewal = self.renewal.map(|renewal| tokio::spawn(renewal.run(stopped)));
+        let manager = self.manager;
+        let watchdog = tokio::spawn(async move { manager.live().await });
+        // Until the end: who asks whether this process is ready has to hear that it is not. Where another one has taken
+        // its place, that one is asked.
+        let replaced = Arc::new(Notify::new());
+        let asked = Arc::clone(&replaced);
+        let debug =
+            self.debug.map(|(debug, pages)| tokio::spawn(debug.run(pages, async move { asked.notified().await })));
         for line in &self.banner {
             say(line);
         }
-        tokio::spawn(async move {
-            signalled().await;
+        let lifecycle = self.lifecycle.run(move || replaced.notify_one());
+        let lifecycle = async move {
+            lifecycle.await;
             stop.send_replace(true);
-        });
-        self.server.run(self.handler, self.observer, stopped()).await.context("the server cannot run")?;
+        };
+        self.server.run(self.handler, self.observer, lifecycle).await.context("the server cannot run")?;
         tasks.abort();
+        if let Some(renewal) = renewal {
+            // It gives up the right to order certificates, so that others need not wait for its end.
+            let _ = tokio::time::timeout(LETTING_GO, renewal).await;
+        }
+        watchdog.abort();
         if let Some(debug) = debug {
             debug.abort();
         }
@@ -192,14 +271,42 @@ impl App {
     }
 }
 
-/// The gateway, as the server sees it.
-struct Rim(Gateway);
+/// What answers, and what it needs beside it.
+struct Behind {
+    answering: Answering,
+    locates: Locates,
+    /// `None` where another registry answers.
+    storage: Option<Arc<dyn Store>>,
+    updates: Vec<networks::Update>,
+    checks: Vec<crate::health::Check>,
+}
 
-#[async_trait]
-impl server::Handler for Rim {
-    async fn handle(&self, request: api::Request) -> api::Reply {
-        self.0.handle(request).await
+impl Behind {
+    /// Our own registry over the configured storage.
+    async fn registry(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) -> Result<Self> {
+        let opened = storage::open(config, clock, metrics).await?;
+        let storage = opened.store;
+        let delivery = delivery::build(config, opened.locator, clock)?;
+        for notice in &delivery.notices {
+            tracing::warn!("{notice}");
+        }
+        let locates = if delivery.locator.is_some() { Locates::Yes } else { Locates::No };
+        let registry = open_registry(config, &storage, clock).await?;
+        let registry = Arc::new(match delivery.locator {
+            Some(locator) => registry.with_locator(storage::watched(locator, &config.storage, metrics)),
+            None => registry,
+        });
+        let checks = checks::all(&config.health, &config.storage, Some(&storage))?;
+        let answering = Answering::Registry(registry);
+        Ok(Self { answering, locates, storage: Some(storage), updates: delivery.updates, checks })
     }
+}
+
+/// Where another registry answers, its servers are among the checks of health, and there is nothing else to ask.
+fn readiness(config: &Config, health: &Health, storage: Option<&Arc<dyn Store>>) -> Readiness {
+    let name = checks::storage_name(&config.storage);
+    let probe = storage.map_or_else(|| Probe::call(|| async { Ok(()) }), checks::storage_probe);
+    Readiness::new(health.clone(), name, probe)
 }
 
 async fn open_registry(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>) -> Result<Registry> {
@@ -212,20 +319,10 @@ async fn open_registry(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn 
     Registry::open(Arc::clone(store), Arc::clone(clock), settings).await.context("the storage cannot be used")
 }
 
-fn gateway(
-    config: &Config,
-    registry: &Arc<Registry>,
-    authority: Arc<Authority>,
-    health: &Health,
-    demoted: &Arc<AtomicBool>,
-) -> Result<Gateway> {
-    let settings = policy::api(config)?;
-    Ok(Gateway::new(Arc::clone(registry), authority, settings, health.unhealthy(), Arc::clone(demoted)))
-}
-
-fn pages(config: &Config, health: &Health, metrics: &Arc<Metrics>) -> Pages {
+fn pages(config: &Config, health: &Health, readiness: &Readiness, metrics: &Arc<Metrics>) -> Pages {
     Pages {
         health: health.clone(),
+        readiness: readiness.clone(),
         metrics: Arc::clone(metrics),
         metrics_path: config.http.debug.as_ref().and_then(|debug| debug.metrics_path.clone()),
         started: Instant::now(),
@@ -235,18 +332,4 @@ fn pages(config: &Config, health: &Health, metrics: &Arc<Metrics>) -> Pages {
 /// For whoever started us by hand; that nobody reads it is no reason to end.
 fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
-}
-
-/// SIGTERM or SIGINT.
-async fn signalled() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
-    };
-    let name = tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    };
-    tracing::info!("stopping: {name}");
 }

@@ -6,21 +6,25 @@ use tracing::{Level, level_filters::LevelFilter};
 
 use crate::{
     api::{Failure, Target},
+    app::{access::AccessLog, passthrough},
     clock::Clock,
     config::log::{Formatter, Level as Configured, Log},
-    server::exchange::{Exchange, Observer, RefusedHead},
-    telemetry::{self, metrics::Metrics, writer::Writer},
+    server::{
+        exchange::{Exchange, Observer, RefusedHead},
+        passthrough::passage::{Kind, Passage},
+    },
+    telemetry::{self, access::Unreadable, metrics::Metrics},
 };
 
 /// Hears of every request and tells the log, the access log and the metrics.
 pub(super) struct Requests {
     metrics: Arc<Metrics>,
-    access: Option<Writer>,
+    access: Arc<AccessLog>,
     clock: Arc<dyn Clock>,
 }
 
 impl Requests {
-    pub(super) fn new(metrics: Arc<Metrics>, access: Option<Writer>, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(metrics: Arc<Metrics>, access: Arc<AccessLog>, clock: Arc<dyn Clock>) -> Self {
         Self { metrics, access, clock }
     }
 
@@ -67,9 +71,16 @@ impl Observer for Requests {
 
     fn refused(&self, head: &RefusedHead<'_>) {
         self.metrics.refused(head.status);
-        if let Some(access) = &self.access {
-            access.line(telemetry::access::unreadable(self.clock.now(), head.connection.peer, head.status));
-        }
+        let (time, peer, status) = (self.clock.now(), head.connection.peer, head.status);
+        self.access.write(|format| format.unreadable(&Unreadable { time, peer, status }));
+    }
+
+    fn passing(&self, rule: &str, kind: Kind) {
+        self.metrics.passthrough().began(rule, passthrough::kind(kind));
+    }
+
+    fn passed(&self, passage: &Passage<'_>) {
+        self.metrics.passthrough().ended(&passthrough::passage(passage));
     }
 
     fn begin(&self) {
@@ -79,9 +90,7 @@ impl Observer for Requests {
     fn observe(&self, exchange: &Exchange) {
         let described = self.describe(exchange);
         self.metrics.finished(&described);
-        if let Some(access) = &self.access {
-            access.line(telemetry::access::combined(&described));
-        }
+        self.access.write(|format| format.line(&described));
         if let Some(failure) = &exchange.log.failure {
             complain(exchange, failure);
         }
@@ -100,13 +109,12 @@ fn complain(exchange: &Exchange, failure: &Failure) {
     }
 }
 
-pub(super) fn log_settings(log: &Log) -> telemetry::log::Settings {
+/// `instance` is this process's own name.
+pub(super) fn log_settings(log: &Log, instance: &str) -> telemetry::log::Settings {
     let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     // As the registry that we replace: replicas that write into one place are told apart. What is configured wins.
-    let own = [
-        ("instance.id".to_owned(), uuid::Uuid::new_v4().to_string()),
-        ("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
-    ];
+    let own =
+        [("instance.id".to_owned(), instance.to_owned()), ("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned())];
     let configured = log.fields.iter().map(|(name, value)| (name.clone(), text(value)));
     telemetry::log::Settings {
         level: match log.level {

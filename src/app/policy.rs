@@ -9,7 +9,7 @@ use crate::{
         settings::{Downloads, Mode, TAGS_MAX_DEFAULT},
     },
     config::{
-        Config, edge,
+        Config,
         storage::{Cache, Driver, Purging},
         validation::{Platforms, Validation as Configured},
     },
@@ -54,6 +54,7 @@ pub(super) fn api(config: &Config) -> Result<api::settings::Settings> {
             Otherwise::Proxied
         }),
         headers: config.http.headers.clone(),
+        hsts: config.edge.hsts.clone(),
         mode: match (config.storage.read_only, config.storage.delete) {
             (true, _) => Mode::ReadOnly,
             (false, false) => Mode::WithoutDelete,
@@ -64,18 +65,21 @@ pub(super) fn api(config: &Config) -> Result<api::settings::Settings> {
         // Files take chunks of any size; of a bucket a chunk below a part costs two writes more.
         chunk_size_min: match &config.storage.driver {
             Driver::S3(s3) => Some(s3.part_size),
-            Driver::Filesystem { .. } | Driver::Memory => None,
+            Driver::Filesystem { .. } | Driver::Memory | Driver::None => None,
         },
         token_grace: config.edge.uploads.token_grace,
-        downloads: downloads(&config.edge.downloads),
+        downloads: downloads(config),
     })
 }
 
-fn downloads(configured: &edge::downloads::Downloads) -> Downloads {
+fn downloads(config: &Config) -> Downloads {
+    let configured = &config.edge.downloads;
     Downloads {
         forward: configured.forward_networks.clone(),
         redirect: configured.redirect_networks.clone(),
-        inline_max: configured.inline_max,
+        // Where nobody is redirected every blob counts as small. The registry may know addresses all the same: redirects
+        // can be turned off while it runs.
+        inline_max: config.storage.redirect.map_or(u64::MAX, |_| configured.inline_max),
     }
 }
 

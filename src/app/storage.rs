@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::{
     app::bucket,
@@ -45,6 +45,7 @@ pub(super) async fn open(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<
             let limits = Limits { parts: Parts::Appended, parts_max: u32::MAX, distance: Distance::Here };
             Opened { store: Arc::new(Memory::new(limits, Arc::clone(clock))), locator: None }
         }
+        Driver::None => bail!("there is no storage"),
     };
     let store = Metered::new(opened.store, timed(&config.storage, metrics));
     Ok(Opened { store: Arc::new(store), ..opened })
@@ -66,6 +67,7 @@ pub(super) const fn name(storage: &Storage) -> &'static str {
         Driver::Filesystem { .. } => "filesystem",
         Driver::Memory => "inmemory",
         Driver::S3(_) => "s3aws",
+        Driver::None => "none",
     }
 }
 

@@ -1,7 +1,6 @@
 //! What is done beside serving.
 
 use std::{
-    future::Future,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -14,10 +13,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::{
     admission::{Admission, tally::Kind},
-    app::networks::Update,
+    app::{certificates::Watch, networks::Update},
     config::storage::Purging,
     registry::{Registry, format::OpenError, uploads::purge::Mode},
-    telemetry::{metrics::Metrics, writer::Writer},
+    telemetry::{metrics::Metrics, writer::Losses},
 };
 
 /// How often the store is asked whether this version may still write to it, and finished uploads are erased.
@@ -31,34 +30,41 @@ const GAUGES: Duration = Duration::from_secs(5);
 const PURGE_SPREAD_SECS: u64 = 3600;
 
 pub(super) struct Tasks {
-    pub(super) registry: Arc<Registry>,
+    /// `None` where another registry answers.
+    pub(super) registry: Option<Arc<Registry>>,
+    /// `None` where no TLS is spoken.
+    pub(super) certificates: Option<Watch>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) admission: Arc<Admission>,
-    pub(super) lines: Writer,
+    pub(super) losses: Losses,
     /// Of networks that clients are told apart by.
     pub(super) updates: Vec<Update>,
     pub(super) purging: Option<Purging>,
     /// Set when a newer version has claimed the store: from then on we only read.
     pub(super) demoted: Arc<AtomicBool>,
+    /// Set while the configuration refuses writes.
+    pub(super) read_only: Arc<AtomicBool>,
 }
 
 impl Tasks {
-    pub(super) async fn run(self, stopped: impl Future<Output = ()>) {
+    /// Never ends.
+    pub(super) async fn run(self) {
         tokio::select! {
-            () = stopped => {}
             () = self.recheck() => {}
             () = self.gauges() => {}
             () = self.purge() => {}
             () = self.update() => {}
+            () = self.watch_certificates() => {}
         }
     }
 
     async fn recheck(&self) {
+        let Some(registry) = &self.registry else { return std::future::pending().await };
         let mut ticks = interval(RECHECK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            match self.registry.recheck().await {
+            match registry.recheck().await {
                 Ok(()) => self.demoted.store(false, Ordering::Relaxed),
                 // A record that we cannot read was written by somebody who knows more than we do.
                 Err(
@@ -75,7 +81,7 @@ impl Tasks {
             if self.is_demoted() {
                 continue;
             }
-            if let Err(error) = self.registry.erase_finished().await {
+            if let Err(error) = registry.erase_finished().await {
                 tracing::warn!("what is left of finished uploads could not be erased: {error}");
             }
         }
@@ -89,10 +95,12 @@ impl Tasks {
         let mut ticks = interval(GAUGES);
         loop {
             ticks.tick().await;
-            self.metrics.set_log_lines_dropped(self.lines.dropped());
-            self.metrics.set_uploads_memory(self.registry.upload_memory_taken());
-            let cache = self.registry.cache_counts();
-            self.metrics.set_cache_looks(cache.looks, cache.hits);
+            self.metrics.set_log_lines_dropped(self.losses.total());
+            if let Some(registry) = &self.registry {
+                self.metrics.set_uploads_memory(registry.upload_memory_taken());
+                let cache = registry.cache_counts();
+                self.metrics.set_cache_looks(cache.looks, cache.hits);
+            }
             for kind in Kind::ALL {
                 self.metrics.set_limited(kind.label(), self.admission.tally().total(kind));
             }
@@ -100,14 +108,16 @@ impl Tasks {
     }
 
     async fn purge(&self) {
-        let Some(purging) = self.purging else { return std::future::pending().await };
+        let (Some(purging), Some(registry)) = (self.purging, &self.registry) else {
+            return std::future::pending().await;
+        };
         let interval = purging.interval.max(Duration::from_secs(1));
         let spread = u64::from(uuid::Uuid::new_v4().as_fields().0) % PURGE_SPREAD_SECS.min(interval.as_secs());
         let mut next = Instant::now() + Duration::from_secs(spread);
         loop {
             sleep_until(next).await;
             next += interval;
-            self.purge_once(purging).await;
+            self.purge_once(registry, purging).await;
         }
     }
 
@@ -117,12 +127,19 @@ impl Tasks {
         std::future::pending::<()>().await;
     }
 
-    async fn purge_once(&self, purging: Purging) {
-        if self.is_demoted() {
+    async fn watch_certificates(&self) {
+        match &self.certificates {
+            Some(watch) => watch.run().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn purge_once(&self, registry: &Registry, purging: Purging) {
+        if self.is_demoted() || self.read_only.load(Ordering::Relaxed) {
             return;
         }
         let mode = if purging.dry_run { Mode::Report } else { Mode::Remove };
-        match self.registry.purge_uploads(purging.age, mode).await {
+        match registry.purge_uploads(purging.age, mode).await {
             Ok(purged) => tracing::info!(
                 purge.abandoned = purged.abandoned,
                 purge.finished = purged.finished,
@@ -148,7 +165,7 @@ mod tests {
     };
 
     /// Whether an upload of long ago is purged.
-    async fn check(demoted: bool, purged: bool) {
+    async fn check(demoted: bool, read_only: bool, purged: bool) {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let limits = Limits { parts: Parts::Appended, parts_max: 1, distance: Distance::Here };
         let store: Arc<dyn Store> = Arc::new(Memory::new(limits, Arc::clone(&clock)));
@@ -168,22 +185,25 @@ mod tests {
         };
         let registry = Arc::new(Registry::open(Arc::clone(&store), clock, settings).await.unwrap());
         let tasks = Tasks {
-            registry,
+            registry: Some(Arc::clone(&registry)),
+            certificates: None,
             metrics: Arc::new(Metrics::new().unwrap()),
             admission: Arc::default(),
-            lines: Writer::start(std::io::sink()).unwrap().0,
+            losses: Losses::default(),
             updates: Vec::new(),
             purging: None,
             demoted: Arc::new(AtomicBool::new(demoted)),
+            read_only: Arc::new(AtomicBool::new(read_only)),
         };
         let minute = Duration::from_mins(1);
-        tasks.purge_once(Purging { age: minute, interval: minute, dry_run: false }).await;
-        assert_eq!(store.head(&started).await.is_err(), purged, "demoted: {demoted}");
+        tasks.purge_once(&registry, Purging { age: minute, interval: minute, dry_run: false }).await;
+        assert_eq!(store.head(&started).await.is_err(), purged, "{demoted} {read_only}");
     }
 
     #[tokio::test]
-    async fn a_store_of_a_newer_version_is_left_alone() {
-        check(false, true).await;
-        check(true, false).await;
+    async fn a_store_that_is_not_to_be_written_is_left_alone() {
+        check(false, false, true).await;
+        check(true, false, false).await;
+        check(false, true, false).await;
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::{
     app::say,
@@ -29,6 +29,16 @@ pub(super) fn authority(auth: &Auth, clock: &Arc<dyn Clock>) -> Result<Authority
             Ok(Authority::Htpasswd(file))
         }
     }
+}
+
+/// The same under a running server: a file that is not there was lost, not forgotten, and none is made in its place.
+pub(super) fn authority_again(auth: &Auth, clock: &Arc<dyn Clock>) -> Result<Authority> {
+    if let Auth::Htpasswd { path, .. } = auth
+        && !path.try_exists().with_context(|| format!("auth.htpasswd: {}", path.display()))?
+    {
+        bail!("auth.htpasswd: {} is not there", path.display());
+    }
+    authority(auth, clock)
 }
 
 /// Reads what [`authority`] would read and makes nothing; returns what an operator should hear.

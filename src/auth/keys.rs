@@ -42,7 +42,7 @@ impl std::fmt::Debug for PublicKey {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Kind {
-    Rsa,
+    Rsa { bits: usize },
     P256,
     P384,
     Ed25519,
@@ -92,6 +92,22 @@ impl PublicKey {
         self.ids.contains(id)
     }
 
+    /// The libtrust id and the thumbprint: the one has colons, the other none.
+    pub(super) fn computed_ids(&self) -> (String, String) {
+        let find = |colons| self.ids.iter().find(|id| id.contains(':') == colons).cloned().unwrap_or_default();
+        (find(true), find(false))
+    }
+
+    /// What the key is, for people.
+    pub(super) fn described(&self) -> String {
+        match self.kind {
+            Kind::Rsa { bits } => format!("RSA of {bits} bits"),
+            Kind::P256 => "P-256".to_owned(),
+            Kind::P384 => "P-384".to_owned(),
+            Kind::Ed25519 => "Ed25519".to_owned(),
+        }
+    }
+
     /// Whatever else they are called: the two ids that are computed from a key agree.
     fn is_same(&self, other: &Self) -> bool {
         self.kind == other.kind && self.ids.intersection(&other.ids).count() >= 2
@@ -105,7 +121,7 @@ impl PublicKey {
             | Algorithm::RS512
             | Algorithm::PS256
             | Algorithm::PS384
-            | Algorithm::PS512 => self.kind == Kind::Rsa,
+            | Algorithm::PS512 => matches!(self.kind, Kind::Rsa { .. }),
             Algorithm::ES256 => self.kind == Kind::P256,
             Algorithm::ES384 => self.kind == Kind::P384,
             Algorithm::EdDSA => self.kind == Kind::Ed25519,
@@ -137,7 +153,7 @@ fn rsa(spki: &SubjectPublicKeyInfo<'_>) -> Result<Described, UnsuitableKey> {
     }
     let (n, e) = (URL_SAFE_NO_PAD.encode(modulus), URL_SAFE_NO_PAD.encode(exponent));
     let canonical = format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#);
-    Ok((Kind::Rsa, DecodingKey::from_rsa_raw_components(modulus, exponent), canonical))
+    Ok((Kind::Rsa { bits }, DecodingKey::from_rsa_raw_components(modulus, exponent), canonical))
 }
 
 fn elliptic(spki: &SubjectPublicKeyInfo<'_>) -> Result<Described, UnsuitableKey> {

@@ -15,6 +15,7 @@ pub mod authority;
 pub mod challenge;
 pub mod grant;
 pub mod htpasswd;
+pub mod pair;
 pub mod rules;
 pub mod token;
 

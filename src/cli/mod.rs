@@ -11,8 +11,11 @@ use std::{
 use anyhow::{Result, bail};
 use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 
+mod acme;
 mod check;
 mod garbage_collect;
+mod import;
+mod keys;
 mod serve;
 
 use crate::config::environment::Environment;
@@ -36,6 +39,12 @@ enum Command {
     Serve(Configuration),
     /// Validate a configuration and print what is in force, without secrets
     Check(check::Arguments),
+    /// Certificates from an authority (ACME)
+    Acme(acme::Arguments),
+    /// Make a configuration of what stood here before, naming every setting that is lost
+    Import(import::Arguments),
+    /// Make or compare the pair that tokens are signed and checked with
+    Keys(keys::Arguments),
     /// Remove content that nothing refers to (not in this version)
     GarbageCollect(garbage_collect::Arguments),
 }
@@ -48,13 +57,17 @@ struct Configuration {
 
 /// Runs one command; its errors are printed as one chain on standard error.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(arguments) {
+    let words: Vec<OsString> = arguments.into_iter().collect();
+    let arguments = match Arguments::try_parse_from(&words) {
         Ok(arguments) => arguments,
         Err(error) => return refuse(&error),
     };
     let result = match arguments.command {
-        Command::Serve(configuration) => configuration.located().and_then(|(path, env)| serve::run(&path, &env)),
+        Command::Serve(configuration) => configuration.located().and_then(|(path, env)| serve::run(path, env, &words)),
         Command::Check(arguments) => arguments.run(),
+        Command::Acme(arguments) => arguments.run(),
+        Command::Import(arguments) => arguments.run(),
+        Command::Keys(arguments) => arguments.run(),
         Command::GarbageCollect(_) => Ok(garbage_collect::run()),
     };
     result.unwrap_or_else(|error| {

@@ -1,15 +1,16 @@
 //! `serve`: run the registry until it is told to stop.
 
-use std::{path::Path, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 
 use crate::{
-    app,
-    config::{Config, environment::Environment},
+    app::{self, Origin, upgrade::Invocation},
+    config::environment::Environment,
 };
 
-pub(in crate::cli) fn run(path: &Path, environment: &Environment) -> Result<ExitCode> {
-    app::serve(&Config::load(path, environment)?)?;
+/// `words` are the command line.
+pub(in crate::cli) fn run(path: PathBuf, environment: Environment, words: &[OsString]) -> Result<ExitCode> {
+    app::serve(Origin { configuration: path, environment, invocation: Invocation::of(words)? })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -26,7 +26,7 @@ fn write_entries(text: &mut String, node: &Node, shape: &Shape, indent: usize) {
     let Value::Map(entries) = &node.value else { return };
     for (name, child) in entries {
         let (shape, secrecy) = match shape {
-            Shape::Section(keys) | Shape::Parameters(keys) | Shape::Choice(keys) => {
+            Shape::Section(keys) | Shape::Parameters(keys) | Shape::Choice(keys) | Shape::Gathered(keys) => {
                 let Some(key) = keys.iter().find(|key| key.name == name) else { continue };
                 (key.shape, key.secrecy)
             }

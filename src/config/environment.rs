@@ -5,10 +5,10 @@
 //! keys in a map (whatever their case), and indices in a list (one past the end appends). The value is YAML and takes
 //! the place of all that stood there. Below `EDGE` the underscores of keys are not told from those of the path.
 //!
-//! Other variables are read by their names where a section says so: certificate authorities, and what leads to
-//! credentials of the storage.
+//! Other variables are read by their names where a section says so: certificate authorities, what leads to credentials of
+//! the storage, and the sockets that a service manager passes.
 
-use std::{collections::BTreeMap, fmt, iter, path::PathBuf};
+use std::{collections::BTreeMap, fmt, iter, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail};
 
@@ -27,6 +27,12 @@ const HOME: &str = "HOME";
 const PASSED_TO: &str = "LISTEN_PID";
 const PASSED_COUNT: &str = "LISTEN_FDS";
 const PASSED_NAMES: &str = "LISTEN_FDNAMES";
+/// The name of the first socket that a process passes to its successor, by which the successor answers.
+pub const HANDOVER: &str = "pierhead-handover";
+/// Of a service manager that wants to hear from us, as `sd_notify(3)` and `sd_watchdog_enabled(3)` describe them.
+const NOTIFY: &str = "NOTIFY_SOCKET";
+const WATCHDOG_OF: &str = "WATCHDOG_PID";
+const WATCHDOG: &str = "WATCHDOG_USEC";
 /// Most sockets that are taken; a process has few descriptors more.
 const PASSED_MAX: usize = 256;
 const CONFIGURATION_PATH: &str = "REGISTRY_CONFIGURATION_PATH";
@@ -38,6 +44,32 @@ const AUTHORITIES_DEFAULT: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Environment variables, by name. `Debug` shows no values.
 #[derive(Clone, Default)]
 pub struct Environment(BTreeMap<String, String>);
+
+/// Sockets that came with a process, in the order of their descriptors.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Passed {
+    pub by: PassedBy,
+    pub names: Vec<String>,
+}
+
+/// Who passes sockets.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum PassedBy {
+    #[default]
+    Manager,
+    /// The process that this one replaces. The first socket is the one to answer by ([`HANDOVER`]), the names of the
+    /// others are addresses.
+    Predecessor,
+}
+
+/// A service manager.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Manager {
+    /// Where it listens: a path, or `@` and a name.
+    pub socket: Option<String>,
+    /// How often it must hear from us at least.
+    pub watchdog: Option<Duration>,
+}
 
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -86,27 +118,56 @@ impl Environment {
         self.variable(AUTHORITIES).unwrap_or(AUTHORITIES_DEFAULT).into()
     }
 
-    /// Names of the sockets that a service manager passed to the process `id`, in the order of their descriptors.
+    /// The sockets that came with the process `id`.
     ///
     /// # Errors
     /// The variables contradict each other.
-    pub fn passed_sockets(&self, id: u32) -> Result<Vec<String>> {
-        // What was meant for another process, a parent say, is not ours.
-        if self.variable(PASSED_TO).and_then(|text| text.parse().ok()) != Some(id) {
-            return Ok(Vec::new());
-        }
-        let Some(text) = self.variable(PASSED_COUNT) else { return Ok(Vec::new()) };
+    pub fn passed_sockets(&self, id: u32) -> Result<Passed> {
+        let Some(text) = self.variable(PASSED_COUNT) else { return Ok(Passed::default()) };
+        let names = self.variable(PASSED_NAMES);
+        let by = match (self.variable(PASSED_TO), names) {
+            (Some(to), _) if to.parse() == Ok(id) => PassedBy::Manager,
+            // Who starts a process does not know its id before.
+            (None, Some(names)) if names.split(':').next() == Some(HANDOVER) => PassedBy::Predecessor,
+            // What was meant for another process, a parent say, is not ours.
+            _ => return Ok(Passed::default()),
+        };
         let count: usize = match text.parse() {
             Ok(count) if count <= PASSED_MAX => count,
             _ => bail!("{PASSED_COUNT}: is {text:?}; it must be a number of sockets, {PASSED_MAX} at most"),
         };
         // The manager's own word for a socket without a name.
-        let Some(names) = self.variable(PASSED_NAMES) else { return Ok(vec!["unknown".to_owned(); count]) };
-        let names: Vec<String> = names.split(':').map(str::to_owned).collect();
+        let Some(names) = names else { return Ok(Passed { by, names: vec!["unknown".to_owned(); count] }) };
+        let decoded = |name: &str| percent_encoding::percent_decode_str(name).decode_utf8_lossy().into_owned();
+        let names: Vec<String> = match by {
+            PassedBy::Manager => names.split(':').map(str::to_owned).collect(),
+            PassedBy::Predecessor => names.split(':').map(decoded).collect(),
+        };
         if names.len() != count {
             bail!("{PASSED_NAMES}: names {} sockets, but {PASSED_COUNT} says {count}", names.len());
         }
-        Ok(names)
+        Ok(Passed { by, names })
+    }
+
+    /// Who wants to hear from the process `id`.
+    ///
+    /// # Errors
+    /// The period of the watchdog is no number.
+    pub fn manager(&self, id: u32) -> Result<Manager> {
+        let succeeds = self.passed_sockets(id)?.by == PassedBy::Predecessor;
+        let watches = match self.variable(WATCHDOG_OF) {
+            None => true,
+            // A successor is watched in its predecessor's place.
+            Some(watched) => succeeds || watched.parse() == Ok(id),
+        };
+        let watchdog = match self.variable(WATCHDOG).filter(|_| watches) {
+            None => None,
+            Some(text) => match text.parse() {
+                Ok(micros) if micros > 0 => Some(Duration::from_micros(micros)),
+                _ => bail!("{WATCHDOG}: is {text:?}; it must be a number of microseconds"),
+            },
+        };
+        Ok(Manager { socket: self.variable(NOTIFY).map(str::to_owned), watchdog })
     }
 
     /// Lays every variable over a document.
@@ -134,7 +195,7 @@ impl Environment {
 fn is_ours(name: &str) -> bool {
     name.starts_with(PREFIX)
         || name.starts_with(AMAZON)
-        || [AUTHORITIES, HOME, PASSED_TO, PASSED_COUNT, PASSED_NAMES].contains(&name)
+        || [AUTHORITIES, HOME, PASSED_TO, PASSED_COUNT, PASSED_NAMES, NOTIFY, WATCHDOG, WATCHDOG_OF].contains(&name)
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -158,7 +219,10 @@ fn assign(node: &mut Node, shape: &Shape, elements: &[&str], spelling: Spelling,
         return Ok(Outcome::Assigned);
     };
     match shape {
-        Shape::Section(keys) => {
+        Shape::Section(keys) | Shape::Gathered(keys) => {
+            if matches!(shape, Shape::Gathered(_)) {
+                node.gather(keys[0].name);
+            }
             let Some((key, rest)) = field(keys, elements, spelling) else { return Ok(Outcome::Unrecognized) };
             let spelling = if key.name == schema::OWN { Spelling::Joined } else { spelling };
             assign(entry(node, key.name, &value.origin)?, &key.shape, rest, spelling, value)

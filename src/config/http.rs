@@ -10,8 +10,9 @@ use crate::{
         Warning,
         address::{Address, Url},
         edge::{
-            self,
+            acme::Acme,
             listen::{self, Claims, Encryption, Listener, Place, ProxyProtocol},
+            passthrough::{self, Surroundings},
             proxies::Proxies,
             redirect::{self, Redirect},
         },
@@ -26,12 +27,12 @@ use crate::{
 pub(in crate::config) const KEYS: &[Key] = &[
     value("addr").or(":5000"),
     value("net").or("tcp"),
-    value("host"),
-    value("prefix").or("/"),
+    value("host").live(),
+    value("prefix").or("/").live(),
     value("secret").secret(),
-    value("relativeurls").or("true"),
-    value("draintimeout").or("0s"),
-    key("headers", Shape::Named(&Shape::List(&Shape::Value))).always(),
+    value("relativeurls").or("true").live(),
+    value("draintimeout").or("5m").live(),
+    key("headers", Shape::Named(&Shape::List(&Shape::Value))).always().live(),
     section("tls", tls::KEYS),
     section("http2", &[value("disabled").or("false")]).always(),
     section("h2c", inert::H2C).inert(),
@@ -53,6 +54,8 @@ pub struct Http {
     pub listeners: Vec<Listener>,
     /// A listener more, on which plain HTTP is sent to https.
     pub redirect: Option<Redirect>,
+    /// Names that other servers answer for, on these listeners.
+    pub passthrough: Vec<passthrough::Rule>,
     /// What clients see: `http.host`, or `edge.external_url`, which means the same.
     pub external_url: Option<Url>,
     /// Begins and ends with a slash.
@@ -68,6 +71,8 @@ pub struct Http {
     pub headers: HeaderMap,
     /// `None` speaks plain HTTP.
     pub tls: Option<Tls>,
+    /// Certificates that an authority issues: `edge.acme`, or `tls.letsencrypt`.
+    pub acme: Option<Acme>,
     /// Whether HTTP/2 is offered.
     pub http2: bool,
     /// A second listener for operators, in plain HTTP.
@@ -90,11 +95,18 @@ impl Http {
         warnings: &mut Vec<Warning>,
     ) -> Result<Self> {
         let external_url = external_url(http, edge)?;
-        let tls = Tls::read(http.section("tls")?.as_ref(), &edge::development::read(edge)?, warnings)?;
+        let host = external_url.as_ref().and_then(|url| url.uri().host());
+        let tls = http.section("tls")?;
+        let acme = Acme::read(edge, tls.as_ref(), external_url.as_ref(), warnings)?;
+        let tls = Tls::read(tls.as_ref(), &edge.need_section("tls")?, acme.as_ref(), host, warnings)?;
         let usual = if tls.is_some() { Encryption::Tls } else { Encryption::Plain };
         let mut claims = Claims::default();
         let listeners = listen::read(http, edge, usual, &mut claims, warnings)?;
         let redirect = redirect::read(edge, external_url.as_ref(), &mut claims)?;
+        if let Some(address) = acme.as_ref().and_then(|acme| acme.http_address.clone()) {
+            let field = edge.need_section("acme")?.need("http_address")?;
+            claims.claim(field, &Place::Tcp(address))?;
+        }
         let redirected = redirect.iter().map(|redirect| redirect.proxy_protocol);
         if proxies.is_empty()
             && listeners.iter().map(|listener| listener.proxy_protocol).chain(redirected).any(is_required)
@@ -103,7 +115,13 @@ impl Http {
             let text = "requires the PROXY protocol, but edge.trusted_proxies names nobody who may speak it";
             return Err(listed.map_or_else(|| edge.fail(text), |field| field.fail(text)));
         }
+        let surroundings = Surroundings {
+            external: external_url.as_ref(),
+            listeners: &listeners,
+            redirect: redirect.as_ref().map(|redirect| &redirect.place),
+        };
         Ok(Self {
+            passthrough: passthrough::read(edge, &surroundings, warnings)?,
             listeners,
             redirect,
             relative_urls: relative_urls(http, external_url.is_some(), proxies, warnings)?,
@@ -113,6 +131,7 @@ impl Http {
             drain_timeout: drain_timeout(&http.need("draintimeout")?, warnings)?,
             headers: headers::read(http.find("headers").as_ref(), headers::Sensitivity::Public)?,
             tls,
+            acme,
             http2: !http.need_section("http2")?.boolean("disabled")?,
             debug: debug(&http.need_section("debug")?, &mut claims, warnings)?,
         })

@@ -23,9 +23,6 @@ pub(in crate::config) const MIDDLEWARE: &[Key] =
 
 pub(in crate::config) const H2C: &[Key] = &[value("enabled")];
 
-pub(in crate::config) const LETSENCRYPT: &[Key] =
-    &[value("cachefile"), value("email"), values("hosts"), value("directoryurl")];
-
 const ENDPOINT: &[Key] = &[
     value("name"),
     value("disabled"),

@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 pub mod address;
 pub mod auth;
 pub mod catalog;
+mod changes;
 pub mod edge;
 mod effective;
 pub mod environment;
@@ -29,6 +30,7 @@ mod scalar;
 mod schema;
 mod section;
 pub mod storage;
+mod suites;
 #[cfg(test)]
 mod tests;
 pub mod tls;
@@ -39,7 +41,7 @@ use crate::config::{
     auth::Auth,
     catalog::{Catalog, Tags},
     edge::Edge,
-    environment::Environment,
+    environment::{Environment, Manager, Passed},
     health::Health,
     http::Http,
     log::Log,
@@ -70,16 +72,18 @@ pub struct Config {
     pub tags: Tags,
     pub validation: Validation,
     pub edge: Edge,
-    /// Names of the sockets that the service manager passed to this process, in the order of their descriptors.
-    pub passed: Vec<String>,
+    /// Sockets that came with this process.
+    pub passed: Passed,
+    /// Who wants to hear how this process fares.
+    pub manager: Manager,
 }
 
 /// A configuration, what its operator should hear about it, and how it reads.
-#[derive(Debug)]
 pub struct Loaded {
     pub config: Config,
     pub warnings: Vec<Warning>,
     effective: String,
+    document: Node,
 }
 
 /// Something that works, but perhaps not as it was meant.
@@ -119,7 +123,7 @@ impl Config {
         schema::inspect(&document, &schema::DOCUMENT, "", &mut warnings)?;
         schema::fill(&mut document, &schema::DOCUMENT);
         let config = Self::read(&Section::document(&document)?, environment, &mut warnings)?;
-        Ok(Loaded { config, warnings, effective: effective::yaml(&document, &schema::DOCUMENT) })
+        Ok(Loaded { config, warnings, effective: effective::yaml(&document, &schema::DOCUMENT), document })
     }
 
     fn read(document: &Section<'_>, environment: &Environment, warnings: &mut Vec<Warning>) -> Result<Self> {
@@ -130,21 +134,26 @@ impl Config {
         refuse_metadata_database(document)?;
         refuse_proxy(document)?;
         let edge = document.need_section("edge")?;
-        let storage = Storage::read(&document.need_section("storage")?, environment, warnings)?;
+        let storage = Storage::read(&document.need_section("storage")?, edge::demand(&edge), environment, warnings)?;
         let own = Edge::read(&edge, &storage, warnings)?;
-        Ok(Self {
+        let config = Self {
             log: Log::read(document)?,
             middlewares: middleware::read(document.section("middleware")?.as_ref(), &storage, warnings)?,
             storage,
             auth: Auth::read(document.section("auth")?.as_ref(), warnings)?,
             http: Http::read(&document.need_section("http")?, &edge, &own.proxies, warnings)?,
             passed: environment.passed_sockets(std::process::id())?,
+            manager: environment.manager(std::process::id())?,
             edge: own,
             health: Health::read(&document.need_section("health")?, environment.authorities())?,
             catalog: Catalog::read(&document.need_section("catalog")?)?,
             tags: Tags::read(&document.need_section("tags")?)?,
             validation: Validation::read(&document.need_section("validation")?, warnings)?,
-        })
+        };
+        if let Some(upstream) = &config.edge.upstream {
+            upstream.judge(document, config.edge.shadow.as_ref(), warnings)?;
+        }
+        Ok(config)
     }
 }
 
@@ -180,6 +189,18 @@ impl Loaded {
     pub fn redacted(&self) -> &str {
         &self.effective
     }
+
+    /// The keys whose values are others in `next`, and that this version cannot change while it runs; each as a warning.
+    #[must_use]
+    pub fn needs_restart(&self, next: &Self) -> Vec<Warning> {
+        changes::that_need_a_restart(&self.document, &next.document)
+    }
+
+    /// Whether every value that somebody wrote, or left out, is the same.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.document.is_same(&other.document)
+    }
 }
 
 impl Warning {
@@ -189,6 +210,16 @@ impl Warning {
 
     fn at(node: &Node, key: &str, text: impl fmt::Display) -> Self {
         Self { key: key.to_owned(), text: format!("{text} ({})", node.origin) }
+    }
+}
+
+impl fmt::Debug for Loaded {
+    /// Without the document, which holds secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loaded")
+            .field("effective", &self.effective)
+            .field("warnings", &self.warnings)
+            .finish_non_exhaustive()
     }
 }
 

@@ -91,6 +91,23 @@ impl Node {
         }
     }
 
+    /// Whether it says the same, wherever each was written. The order of keys says nothing.
+    pub(in crate::config) fn is_same(&self, other: &Self) -> bool {
+        match (&self.value, &other.value) {
+            (Value::Scalar { text, style }, Value::Scalar { text: other, style: other_style }) => {
+                text == other && style == other_style
+            }
+            (Value::List(items), Value::List(others)) => {
+                items.len() == others.len() && items.iter().zip(others).all(|(item, other)| item.is_same(other))
+            }
+            (Value::Map(entries), Value::Map(others)) => {
+                entries.len() == others.len()
+                    && entries.iter().all(|(key, node)| other.child(key).is_some_and(|other| node.is_same(other)))
+            }
+            _ => false,
+        }
+    }
+
     pub(in crate::config) fn child(&self, name: &str) -> Option<&Self> {
         match &self.value {
             Value::Map(entries) => entries.iter().find(|(key, _)| key == name).map(|(_, node)| node),
@@ -106,6 +123,15 @@ impl Node {
             let entries =
                 if scalar::is_null(&word) { Vec::new() } else { vec![(word, Self::empty_map(self.origin.clone()))] };
             self.value = Value::Map(entries);
+        }
+    }
+
+    /// Turns a value or a list into a map that holds it under a key; nothing stays nothing.
+    pub(in crate::config) fn gather(&mut self, key: &str) {
+        if !self.is_null() && !matches!(self.value, Value::Map(_)) {
+            let whole = Self::empty_map(self.origin.clone());
+            let held = std::mem::replace(self, whole);
+            self.value = Value::Map(vec![(key.to_owned(), held)]);
         }
     }
 

@@ -1,8 +1,8 @@
 //! Which keys exist: their shape, their default, their name in the environment, and whether they do anything yet.
 //!
-//! Each section's file owns its own table of [`Key`]s beside the type that is read from it. The tables serve four
-//! readers: the environment overlay, the search for unknown keys, the filling in of defaults, and the printing of the
-//! effective configuration without its secrets.
+//! Each section's file owns its own table of [`Key`]s beside the type that is read from it. The tables serve five
+//! readers: the environment overlay, the search for unknown keys, the filling in of defaults, the printing of the
+//! effective configuration without its secrets, and the search for changes that need a restart.
 
 use anyhow::{Result, bail};
 
@@ -23,6 +23,7 @@ pub(in crate::config) struct Key {
     pub(in crate::config) default: Option<&'static str>,
     pub(in crate::config) effect: Effect,
     pub(in crate::config) secrecy: Secrecy,
+    pub(in crate::config) change: Change,
 }
 
 /// What stands below a key.
@@ -36,6 +37,8 @@ pub(in crate::config) enum Shape {
     Parameters(&'static [Key]),
     /// The same; a bare word stands for the key of that name with nothing below it.
     Choice(&'static [Key]),
+    /// Exactly these keys; a value or a list alone stands for the first of them.
+    Gathered(&'static [Key]),
     List(&'static Self),
     /// Names of the operator's choice.
     Named(&'static Self),
@@ -56,8 +59,25 @@ pub(in crate::config) enum Secrecy {
     Secret,
 }
 
+/// What it takes for a change to be in force.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::config) enum Change {
+    /// The process has to be started again, or upgraded.
+    Restart,
+    /// The configuration has to be read again; so for everything below the key.
+    Reload,
+}
+
 pub(in crate::config) const fn key(name: &'static str, shape: Shape) -> Key {
-    Key { name, variable: None, shape, default: None, effect: Effect::InForce, secrecy: Secrecy::Public }
+    Key {
+        name,
+        variable: None,
+        shape,
+        default: None,
+        effect: Effect::InForce,
+        secrecy: Secrecy::Public,
+        change: Change::Restart,
+    }
 }
 
 pub(in crate::config) const fn value(name: &'static str) -> Key {
@@ -101,6 +121,11 @@ impl Key {
         self
     }
 
+    pub(in crate::config) const fn live(mut self) -> Self {
+        self.change = Change::Reload;
+        self
+    }
+
     /// Whether an environment variable's element means this key.
     pub(in crate::config) fn is_called(&self, element: &str) -> bool {
         match self.variable {
@@ -113,14 +138,14 @@ impl Key {
 /// The whole document.
 pub(in crate::config) const DOCUMENT: Shape = Shape::Section(&[
     value("version"),
-    section("log", log::KEYS).always(),
-    value("loglevel"),
+    section("log", log::KEYS).always().live(),
+    value("loglevel").live(),
     key("storage", Shape::Choice(storage::KEYS)).always(),
-    key("auth", Shape::Choice(auth::KEYS)),
+    key("auth", Shape::Choice(auth::KEYS)).live(),
     section("http", http::KEYS).always(),
     section("health", health::KEYS).always(),
-    section("catalog", catalog::CATALOG_KEYS).always(),
-    section("tags", catalog::TAGS_KEYS).always(),
+    section("catalog", catalog::CATALOG_KEYS).always().live(),
+    section("tags", catalog::TAGS_KEYS).always().live(),
     section("validation", validation::KEYS).always(),
     section("edge", edge::KEYS).always(),
     parameters("middleware", middleware::KEYS),
@@ -156,7 +181,7 @@ pub(in crate::config) fn inspect(node: &Node, shape: &Shape, path: &str, warning
     for (name, child) in entries {
         let path = join(path, name);
         match shape {
-            Shape::Section(keys) | Shape::Parameters(keys) | Shape::Choice(keys) => match keys
+            Shape::Section(keys) | Shape::Parameters(keys) | Shape::Choice(keys) | Shape::Gathered(keys) => match keys
                 .iter()
                 .find(|key| key.name == name)
             {
@@ -179,9 +204,11 @@ pub(in crate::config) fn inspect(node: &Node, shape: &Shape, path: &str, warning
 /// Writes the default at every key in force that nobody has set; null is not set.
 pub(in crate::config) fn fill(node: &mut Node, shape: &Shape) {
     match shape {
-        Shape::Section(keys) | Shape::Parameters(keys) | Shape::Choice(keys) => {
-            if matches!(shape, Shape::Choice(_)) {
-                node.spread();
+        Shape::Section(keys) | Shape::Parameters(keys) | Shape::Choice(keys) | Shape::Gathered(keys) => {
+            match shape {
+                Shape::Choice(_) => node.spread(),
+                Shape::Gathered(keys) => node.gather(keys[0].name),
+                _ => {}
             }
             let Value::Map(entries) = &mut node.value else { return };
             for key in keys.iter().filter(|key| key.effect == Effect::InForce) {

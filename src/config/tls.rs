@@ -1,4 +1,5 @@
-//! `http.tls`: the certificate, what clients must show, and which protocol versions and cipher suites are spoken.
+//! `http.tls`, and `edge.tls` beside it: the certificates, what clients must show, and which protocol versions, cipher
+//! suites and groups are spoken.
 
 use std::path::PathBuf;
 
@@ -6,11 +7,14 @@ use anyhow::{Result, anyhow};
 
 use crate::config::{
     Warning,
-    edge::development::Development,
-    inert,
+    edge::{
+        acme::{self, Acme},
+        tls::{self as edge, Curve, Development, Pair, Sessions, UnknownNames},
+    },
     node::Origin,
     schema::{Key, section, value, values},
     section::{Field, Section},
+    suites,
 };
 
 pub(in crate::config) const KEYS: &[Key] = &[
@@ -20,60 +24,34 @@ pub(in crate::config) const KEYS: &[Key] = &[
     value("clientauth").or("require-and-verify-client-cert"),
     value("minimumtls").or("tls1.2"),
     values("ciphersuites"),
-    section("letsencrypt", inert::LETSENCRYPT).inert(),
-];
-
-/// TLS 1.2 suites that are offered, by their IANA names.
-const SUITES: &[&str] = &[
-    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
-    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
-    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
-    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
-    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
-    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
-];
-
-/// TLS 1.3 suites, which are always offered.
-const SUITES_13: &[&str] = &["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"];
-
-/// Suites that Go knows by name and that are too weak to be offered: without forward secrecy, or not authenticated
-/// encryption.
-const SUITES_WEAK: &[&str] = &[
-    "TLS_RSA_WITH_RC4_128_SHA",
-    "TLS_RSA_WITH_3DES_EDE_CBC_SHA",
-    "TLS_RSA_WITH_AES_128_CBC_SHA",
-    "TLS_RSA_WITH_AES_256_CBC_SHA",
-    "TLS_RSA_WITH_AES_128_CBC_SHA256",
-    "TLS_RSA_WITH_AES_128_GCM_SHA256",
-    "TLS_RSA_WITH_AES_256_GCM_SHA384",
-    "TLS_ECDHE_ECDSA_WITH_RC4_128_SHA",
-    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA",
-    "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA",
-    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256",
-    "TLS_ECDHE_RSA_WITH_RC4_128_SHA",
-    "TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA",
-    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
-    "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA",
-    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256",
+    section("letsencrypt", acme::LETSENCRYPT),
 ];
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Tls {
     pub identity: Identity,
+    /// The file with passwords of keys, one a line.
+    pub passwords: Option<PathBuf>,
+    pub unknown_names: UnknownNames,
     /// What clients must show; `None` asks them for nothing.
     pub clients: Option<Clients>,
     pub version_min: Version,
     /// TLS 1.2 suites by IANA names, never empty unless the lowest version is 1.3. Those of TLS 1.3 are always offered.
     pub cipher_suites: Vec<&'static str>,
+    /// Empty means all.
+    pub curves: Vec<Curve>,
+    pub sessions: Sessions,
 }
 
 /// What we show.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Identity {
-    /// PEM files.
-    Files { certificate: PathBuf, key: PathBuf },
+    /// PEM files, the default first; never empty.
+    Files(Vec<Pair>),
     /// A certificate for this machine alone, made below this directory if it is not there.
     Development { directory: PathBuf },
+    /// What an authority issues, and nothing beside it.
+    Issued,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -81,6 +59,8 @@ pub struct Clients {
     /// PEM files, never empty.
     pub roots: Vec<PathBuf>,
     pub demand: Demand,
+    /// Most certificates between theirs and one of the roots.
+    pub depth_max: Option<usize>,
 }
 
 /// Which client certificates are asked for and which are checked.
@@ -99,45 +79,76 @@ pub enum Version {
 }
 
 impl Tls {
+    /// `host` is that of the external URL, for which there may be a default.
     pub(in crate::config) fn read(
-        tls: Option<&Section<'_>>,
-        development: &Development<'_>,
+        http: Option<&Section<'_>>,
+        own: &Section<'_>,
+        acme: Option<&Acme>,
+        host: Option<&str>,
         warnings: &mut Vec<Warning>,
     ) -> Result<Option<Self>> {
-        let Some(identity) = identity(tls, development)? else { return Ok(None) };
-        let Some(tls) = tls else {
-            return Ok(Some(Self {
-                identity,
-                clients: None,
-                version_min: Version::Tls12,
-                cipher_suites: SUITES.to_vec(),
-            }));
-        };
-        let version_min = version_min(&tls.need("minimumtls")?, warnings)?;
-        let cipher_suites = cipher_suites(&tls.list("ciphersuites")?, warnings)?;
+        let Some(identity) = identity(http, own, acme, host, warnings)? else { return Ok(None) };
+        let cipher_suites = suites::read(&cipher_suites(http, own)?, warnings)?;
         // A list that names suites of TLS 1.3 alone leaves nothing to speak TLS 1.2 with.
-        let version_min = if cipher_suites.is_empty() { Version::Tls13 } else { version_min };
-        Ok(Some(Self { identity, clients: clients(tls, warnings)?, version_min, cipher_suites }))
+        let version_min = if cipher_suites.is_empty() { Version::Tls13 } else { version_min(http, own, warnings)? };
+        Ok(Some(Self {
+            identity,
+            passwords: own.path("password_file")?,
+            unknown_names: edge::unknown_names(own)?,
+            clients: clients(http, own, warnings)?,
+            version_min,
+            cipher_suites,
+            curves: edge::curves(own, warnings)?,
+            sessions: edge::sessions(own)?,
+        }))
     }
 }
 
-fn identity(tls: Option<&Section<'_>>, development: &Development<'_>) -> Result<Option<Identity>> {
-    let path = |name| tls.map_or(Ok(None), |tls| tls.path(name));
-    let origin = |present: &str, missing: &str| {
-        let place = tls.map(|tls| tls.origin().to_string()).unwrap_or_default();
+fn identity(
+    http: Option<&Section<'_>>,
+    own: &Section<'_>,
+    acme: Option<&Acme>,
+    host: Option<&str>,
+    warnings: &mut Vec<Warning>,
+) -> Result<Option<Identity>> {
+    let mut pairs: Vec<_> = first(http)?.into_iter().collect();
+    pairs.extend(edge::certificates(own)?);
+    let directory = own.find("certificate_directory").filter(|field| !field.node().is_idle());
+    match Development::read(own)? {
+        Development::On { switch, .. } if acme.is_some() => {
+            Err(switch.fail("contradicts edge.acme: an authority issues the certificate"))
+        }
+        Development::On { switch, .. } if !pairs.is_empty() || directory.is_some() => {
+            let name = if first(http)?.is_some() { "http.tls.certificate" } else { "the other keys of edge.tls" };
+            Err(switch.fail(format_args!("contradicts {name}: there is a certificate already")))
+        }
+        Development::On { directory, .. } => Ok(Some(Identity::Development { directory })),
+        Development::Off if !pairs.is_empty() => {
+            if let Some(field) = directory {
+                warnings.push(Warning::of(&field, "has no effect beside certificates that are named"));
+            }
+            Ok(Some(Identity::Files(pairs)))
+        }
+        Development::Off => match edge::by_host(own, host)? {
+            Some(pair) => Ok(Some(Identity::Files(vec![pair]))),
+            None if acme.is_some() => Ok(Some(Identity::Issued)),
+            None => no_tls(http).map(|()| None),
+        },
+    }
+}
+
+/// The pair that Distribution's keys name.
+fn first(http: Option<&Section<'_>>) -> Result<Option<Pair>> {
+    let path = |name| http.map_or(Ok(None), |tls| tls.path(name));
+    let half = |present: &str, missing: &str| {
+        let place = http.map(|tls| tls.origin().to_string()).unwrap_or_default();
         anyhow!("{place}: http.tls.{present} is set without http.tls.{missing}; a certificate and its key go together")
     };
-    match (path("certificate")?, path("key")?, development) {
-        (Some(_), None, _) => Err(origin("certificate", "key")),
-        (None, Some(_), _) => Err(origin("key", "certificate")),
-        (Some(_), Some(_), Development::On { switch, .. }) => {
-            Err(switch.fail("contradicts http.tls.certificate: there is one certificate already"))
-        }
-        (Some(certificate), Some(key), Development::Off) => Ok(Some(Identity::Files { certificate, key })),
-        (None, None, Development::On { directory, .. }) => {
-            Ok(Some(Identity::Development { directory: directory.clone() }))
-        }
-        (None, None, Development::Off) => no_tls(tls).map(|()| None),
+    match (path("certificate")?, path("key")?) {
+        (Some(certificate), Some(key)) => Ok(Some(Pair { certificate, key })),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(half("certificate", "key")),
+        (None, Some(_)) => Err(half("key", "certificate")),
     }
 }
 
@@ -147,15 +158,21 @@ fn no_tls(tls: Option<&Section<'_>>) -> Result<()> {
     if let Some(field) = written("clientcas") {
         return Err(field.fail("is set, but without a certificate there is no TLS to ask clients in"));
     }
-    match written("letsencrypt") {
-        Some(field) => Err(field.fail(
-            "is not in this version: without http.tls.certificate and http.tls.key everything would be unencrypted",
-        )),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
-fn clients(tls: &Section<'_>, warnings: &mut Vec<Warning>) -> Result<Option<Clients>> {
+fn clients(http: Option<&Section<'_>>, own: &Section<'_>, warnings: &mut Vec<Warning>) -> Result<Option<Clients>> {
+    let depth_max = edge::verify_depth(own)?;
+    let asked = http.map(|tls| asked(tls, warnings)).transpose()?.flatten();
+    if asked.is_none() && depth_max.is_some() {
+        let field = own.need_section("client")?.need("verify_depth")?;
+        warnings.push(Warning::of(&field, "has no effect: without http.tls.clientcas no certificate is verified"));
+    }
+    Ok(asked.map(|(roots, demand)| Clients { roots, demand, depth_max }))
+}
+
+/// The authorities of clients, and which clients are asked.
+fn asked(tls: &Section<'_>, warnings: &mut Vec<Warning>) -> Result<Option<(Vec<PathBuf>, Demand)>> {
     let demands = [
         ("request-client-cert", Demand::Request),
         ("require-any-client-cert", Demand::RequireAny),
@@ -172,10 +189,23 @@ fn clients(tls: &Section<'_>, warnings: &mut Vec<Warning>) -> Result<Option<Clie
     if roots.is_empty() && field.node().origin != Origin::Default {
         warnings.push(Warning::of(&field, "has no effect: without clientcas no client is asked for a certificate"));
     }
-    Ok((!roots.is_empty()).then_some(Clients { roots, demand }))
+    Ok((!roots.is_empty()).then_some((roots, demand)))
 }
 
-fn version_min(field: &Field<'_>, warnings: &mut Vec<Warning>) -> Result<Version> {
+fn version_min(http: Option<&Section<'_>>, own: &Section<'_>, warnings: &mut Vec<Warning>) -> Result<Version> {
+    let theirs = http.map(|tls| tls.need("minimumtls")).transpose()?;
+    let ours = own.find("minimum_version");
+    let written = theirs.as_ref().filter(|field| field.node().origin != Origin::Default);
+    match (ours, written) {
+        (Some(ours), Some(theirs)) if version(&ours, warnings)? != version(theirs, warnings)? => {
+            Err(ours.fail("contradicts http.tls.minimumtls, which means the same; write one of them"))
+        }
+        (Some(ours), _) => version(&ours, warnings),
+        (None, _) => theirs.map_or(Ok(Version::Tls12), |field| version(&field, warnings)),
+    }
+}
+
+fn version(field: &Field<'_>, warnings: &mut Vec<Warning>) -> Result<Version> {
     match field.text()? {
         "" | "tls1.2" => Ok(Version::Tls12),
         "tls1.3" => Ok(Version::Tls13),
@@ -187,27 +217,15 @@ fn version_min(field: &Field<'_>, warnings: &mut Vec<Warning>) -> Result<Version
     }
 }
 
-/// The TLS 1.2 suites that a list leaves; all of them where there is no list.
-fn cipher_suites(listed: &[Field<'_>], warnings: &mut Vec<Warning>) -> Result<Vec<&'static str>> {
-    let mut suites = Vec::new();
-    let mut weak = None;
-    for field in listed {
-        let name = field.text()?;
-        // Go knows these two by shorter names as well.
-        let whole = if name.ends_with("_CHACHA20_POLY1305") { format!("{name}_SHA256") } else { name.to_owned() };
-        if let Some(suite) = SUITES.iter().find(|suite| **suite == whole) {
-            suites.push(*suite);
-        } else if SUITES_WEAK.contains(&name) {
-            warnings.push(Warning::of(field, format!("{name} is too weak and is not offered")));
-            weak = Some(field);
-        } else if !SUITES_13.contains(&name) {
-            let allowed = [SUITES_13, SUITES].concat().join(", ");
-            return Err(field.fail(format_args!("is {name:?}; it must be one of {allowed}")));
+/// The list of suites, wherever it stands.
+fn cipher_suites<'a>(http: Option<&Section<'a>>, own: &Section<'a>) -> Result<Vec<Field<'a>>> {
+    let theirs = http.map(|tls| tls.list("ciphersuites")).transpose()?.unwrap_or_default();
+    let ours = own.list("cipher_suites")?;
+    match ours.first() {
+        Some(field) if !theirs.is_empty() => {
+            Err(field.fail("stands beside http.tls.ciphersuites, which means the same; write one of them"))
         }
-    }
-    match weak {
-        Some(field) if suites.is_empty() => Err(field.fail("leaves no cipher suite that is offered")),
-        _ if listed.is_empty() => Ok(SUITES.to_vec()),
-        _ => Ok(suites),
+        Some(_) => Ok(ours),
+        None => Ok(theirs),
     }
 }

@@ -4,11 +4,13 @@
 //! process unhealthy until it succeeds once. Never: a check in the path of a request.
 
 pub mod probe;
+pub mod readiness;
 
 use std::{
     collections::BTreeMap,
+    fmt::Debug,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -42,6 +44,16 @@ pub struct Health(Arc<State>);
 struct State {
     unhealthy: Arc<AtomicBool>,
     failures: Mutex<BTreeMap<String, String>>,
+    parts: OnceLock<Arc<dyn Parts>>,
+}
+
+/// Parts of the whole that may fail one by one; they answer when somebody asks.
+pub trait Parts: Debug + Send + Sync + 'static {
+    /// Those that fail and why, by their names.
+    fn failing(&self) -> BTreeMap<String, String>;
+
+    /// Whether what is left of them can do the work.
+    fn serve(&self) -> bool;
 }
 
 /// The running checks: dropping it stops them.
@@ -51,7 +63,13 @@ pub struct Checks(#[expect(dead_code, reason = "held for its Drop, which ends th
 impl Health {
     /// Cheap enough to be asked for every request.
     pub fn is_healthy(&self) -> bool {
-        !self.0.unhealthy.load(Ordering::Relaxed)
+        !self.0.unhealthy.load(Ordering::Relaxed) && self.0.parts.get().is_none_or(|parts| parts.serve())
+    }
+
+    /// From now on these count, too, though not for [`Health::unhealthy`]: without them, requests say so by themselves.
+    /// Only the first are taken.
+    pub fn consist_of(&self, parts: Arc<dyn Parts>) {
+        let _ = self.0.parts.set(parts);
     }
 
     /// Set while a check fails, for those who ask at every request.
@@ -59,9 +77,11 @@ impl Health {
         Arc::clone(&self.0.unhealthy)
     }
 
-    /// The failing checks and why they fail; empty when healthy.
+    /// The failing checks and parts, and why they fail. Parts may fail while the whole is healthy.
     pub fn report(&self) -> BTreeMap<String, String> {
-        self.0.failures.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut report = self.0.failures.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        report.extend(self.0.parts.get().map(|parts| parts.failing()).unwrap_or_default());
+        report
     }
 
     /// Unhealthy by an operator's hand, until [`Health::up`].
@@ -177,7 +197,7 @@ mod tests {
     async fn a_failing_check_is_reported_until_it_succeeds() {
         let fails = Arc::new(AtomicBool::new(true));
         let seen = Arc::clone(&fails);
-        let probe = Probe::storage(move || {
+        let probe = Probe::call(move || {
             let fails = seen.load(Ordering::SeqCst);
             async move { if fails { Err("gone".to_owned()) } else { Ok(()) } }
         });

@@ -15,7 +15,7 @@
 //!     _manifests/referrers/<alg>/<hex>/<alg>/<hex>              ours: subject, then the manifest that names it
 //!     _uploads/<uuid>/startedat
 //!     _uploads/<uuid>/{journal,segments,tail}/...               ours
-//!   _pierhead/{format,secret,probe}                             ours
+//!   _pierhead/{format,secret,probe,acme}                        ours
 //! ```
 //!
 //! The longest key has about 600 bytes: names have at most 255, tags 128, digests 128 digits.
@@ -184,6 +184,12 @@ impl Layout {
     #[must_use]
     pub fn secret(&self) -> Key {
         key(format_args!("_pierhead/secret"))
+    }
+
+    /// The prefix of what is kept about certificates that we ask for.
+    #[must_use]
+    pub fn acme(&self) -> Key {
+        key(format_args!("_pierhead/acme"))
     }
 
     /// Where it is tried at the start what the store can do; nothing stays there.

@@ -48,6 +48,14 @@ impl Address {
     }
 }
 
+impl Address {
+    /// Of one that is bound to an IP address.
+    pub(super) fn socket(&self) -> Option<SocketAddr> {
+        let Self::Tcp(TcpAddress { host, port }) = self else { return None };
+        Some(SocketAddr::new(host.as_deref()?.parse().ok()?, *port))
+    }
+}
+
 /// What a socket for IPv6 takes beside it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Families {

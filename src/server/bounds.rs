@@ -1,14 +1,8 @@
-//! How much and how long a client may take, exchangeable while the server runs.
+//! How much and how long a client may take.
 
 use std::{num::NonZeroU64, time::Duration};
 
-use arc_swap::ArcSwap;
-
 use crate::admission::rate::Rate;
-
-/// What is in force.
-#[derive(Debug, Default)]
-pub struct Bounds(ArcSwap<(Limits, Deadlines)>);
 
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -81,25 +75,5 @@ impl Default for Deadlines {
             write_rate_min: 1024,
             linger: Duration::from_secs(2),
         }
-    }
-}
-
-impl Bounds {
-    #[must_use]
-    pub fn new(limits: Limits, deadlines: Deadlines) -> Self {
-        Self(ArcSwap::from_pointee((limits, deadlines)))
-    }
-
-    /// Connections that are open keep their seats.
-    pub fn replace(&self, limits: Limits, deadlines: Deadlines) {
-        self.0.store(std::sync::Arc::new((limits, deadlines)));
-    }
-
-    pub fn limits(&self) -> Limits {
-        self.0.load().0
-    }
-
-    pub fn deadlines(&self) -> Deadlines {
-        self.0.load().1
     }
 }

@@ -9,12 +9,9 @@ use std::{fmt, io, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use rustls::{
-    ServerConfig,
-    server::{Acceptor, ClientHello},
-};
+use rustls::{ServerConfig, server::ClientHello};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor, server::TlsStream};
+use tokio_rustls::StartHandshake;
 
 use crate::{
     api::{Body, Log, Reply, Request},
@@ -63,30 +60,28 @@ fn reply(status: StatusCode, text: String) -> Reply {
     Reply { status, headers, body: Body::Full(Bytes::from(text)), log }
 }
 
-/// Completes a handshake; `None` when it was one of a challenge, which is over with it.
-pub(super) async fn accept<S>(
-    challenges: Option<&dyn Challenges>,
-    stream: S,
-    config: Arc<ServerConfig>,
-) -> io::Result<Option<TlsStream<S>>>
+/// The terms for a handshake that asks for a proof which is pending. Who offers `acme-tls/1` alone where nothing is pending
+/// has no protocol in common with us, and is told so as anybody is.
+pub(super) fn proof<'a>(
+    challenges: Option<&'a dyn Challenges>,
+    hello: &ClientHello<'_>,
+) -> impl Future<Output = Option<Arc<ServerConfig>>> + Send + use<'a> {
+    let asked = challenges.zip(name_to_prove(hello));
+    async move {
+        let (challenges, name) = asked?;
+        challenges.proof(&name).await
+    }
+}
+
+/// Completes such a handshake, and ends the connection with it.
+pub(super) async fn prove<S>(begun: StartHandshake<S>, proof: Arc<ServerConfig>) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let Some(challenges) = challenges else { return TlsAcceptor::from(config).accept(stream).await.map(Some) };
-    let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-    let name = name_to_prove(&start.client_hello());
-    let proof = match name {
-        Some(name) => challenges.proof(&name).await,
-        None => None,
-    };
-    let Some(proof) = proof else {
-        // Who offers `acme-tls/1` alone where nothing is pending has no protocol in common with us, and is told so.
-        return start.into_stream(config).await.map(Some);
-    };
-    let mut proven = start.into_stream(proof).await?;
+    let mut proven = begun.into_stream(proof).await?;
     // Whoever asked has seen what it came for.
     let _ = proven.shutdown().await;
-    Ok(None)
+    Ok(())
 }
 
 /// The name in a hello that is one of TLS-ALPN-01.

@@ -12,12 +12,7 @@ use tracing::debug;
 use crate::{
     admission::{Admission, Client, TooMany, tally::Kind},
     api,
-    server::{
-        bounds::Limits,
-        framing::Refusal,
-        proxies::{Proxies, Standing},
-        seats::Seat,
-    },
+    server::{bounds::Limits, framing::Refusal, proxies::Proxies, seats::Seat},
 };
 
 /// Whether the access lists hold on a listener.
@@ -67,6 +62,14 @@ impl Door {
     }
 }
 
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Standing {
+    Client,
+    /// Whoever speaks for others.
+    Proxy,
+}
+
 /// Whose connection or request it is.
 #[derive(Clone, Debug)]
 pub(super) struct Visit {
@@ -80,7 +83,7 @@ pub(super) struct Visit {
 impl Visit {
     pub(super) fn new(connection: &api::Connection, proxies: &Proxies, admission: &Arc<Admission>) -> Self {
         let address = connection.peer.map(|peer| peer.ip());
-        let standing = proxies.standing(connection.peer);
+        let standing = if proxies.trusts(address) { Standing::Proxy } else { Standing::Client };
         let bound = address.filter(|_| standing == Standing::Client);
         let client = bound.map(|address| admission.address(address));
         Self { address, standing, admission: Arc::clone(admission), client }

@@ -15,13 +15,15 @@ use uuid::Uuid;
 use crate::{
     api,
     server::{
-        challenges,
+        Rules, challenges,
         connection::Context,
         door::Visit,
         framing::Refusal,
+        passthrough::passage::{Kind, Passage},
         proxies::Hop,
         reply::{self, After},
         request::{self, Shared},
+        stream::Prompt,
     },
 };
 
@@ -40,7 +42,13 @@ pub trait Observer: Send + Sync + 'static {
     /// A request's head was read.
     fn begin(&self) {}
 
-    /// That request is over.
+    /// A connection or a request goes on to another server, by the rule that begins with this name.
+    fn passing(&self, _rule: &str, _kind: Kind) {}
+
+    /// That is over.
+    fn passed(&self, _passage: &Passage<'_>) {}
+
+    /// A request that began is over.
     fn observe(&self, exchange: &Exchange);
 }
 
@@ -87,41 +95,46 @@ pub enum Ending {
 }
 
 /// Answers the request whose head `session` has read, with `refusal` if there is one. The session comes back unless
-/// it has been used up.
+/// it has been used up. `prompt` is there where what is written may be held back.
 pub(super) async fn run(
     context: &Arc<Context>,
+    rules: &Rules,
     session: ServerSession,
     hop: &Hop,
+    prompt: Option<&Arc<Prompt>>,
     refusal: Option<Refusal>,
 ) -> (Ending, Option<ServerSession>) {
     let started = Instant::now();
+    let _running = context.control.begin();
     context.observer.begin();
     let id = Uuid::new_v4();
     let head = request::head(&session);
-    let connection = context.proxies.resolve(hop, &head.headers);
+    let connection = rules.proxies.resolve(hop, &head.headers);
     let mut exchange = record(id, &head, &connection);
-    let session = request::share(session, &head);
-    let visit = Visit::new(&connection, &context.proxies, &context.admission);
-    let deadlines = context.bounds.deadlines();
+    let session = request::share(session, &head, prompt);
+    let visit = Visit::new(&connection, &rules.proxies, &context.admission);
     // Where a badly framed request ends is not known for sure.
     let after = if refusal.is_some() { After::Close } else { After::Reuse };
     let mut reply = match refusal {
         Some(refusal) => refusal.reply(),
-        None => handle(context, request::request(id, head, &connection, &session, deadlines, &visit), &visit).await,
+        None => {
+            let request = request::request(id, head, &connection, &session, rules.deadlines, &visit);
+            handle(context, rules, request, &visit).await
+        }
     };
     exchange.status = reply.status;
     exchange.content_type = text(&reply.headers, &header::CONTENT_TYPE);
     exchange.log = std::mem::take(&mut reply.log);
-    exchange.ending = reply::write(context, &session, &exchange.method, reply, after, &visit).await;
-    let session = finish(context, &session, &mut exchange).await;
+    exchange.ending = reply::write(context, rules, &session, &exchange.method, reply, after, &visit).await;
+    let session = finish(rules, &session, &mut exchange).await;
     exchange.elapsed = started.elapsed();
     context.observer.observe(&exchange);
     (exchange.ending, session)
 }
 
-async fn handle(context: &Context, request: api::Request, visit: &Visit) -> api::Reply {
+async fn handle(context: &Context, rules: &Rules, request: api::Request, visit: &Visit) -> api::Reply {
     let id = request.id;
-    let handled = AssertUnwindSafe(reply_to(context, request, visit)).catch_unwind().await;
+    let handled = AssertUnwindSafe(reply_to(context, rules, request, visit)).catch_unwind().await;
     handled.unwrap_or_else(|_| {
         error!(http.request.id = %id, "the handler panicked");
         Refusal::PANICKED.reply()
@@ -129,18 +142,18 @@ async fn handle(context: &Context, request: api::Request, visit: &Visit) -> api:
 }
 
 /// Proofs come before the door: whoever asks for them comes from anywhere.
-async fn reply_to(context: &Context, request: api::Request, visit: &Visit) -> api::Reply {
+async fn reply_to(context: &Context, rules: &Rules, request: api::Request, visit: &Visit) -> api::Reply {
     match (context.challenges.as_deref(), challenges::token(&request)) {
         (Some(challenges), Some(token)) => challenges::answer(challenges, &token).await,
         _ => match context.door.turns_away(visit) {
-            None => context.handler.handle(request).await,
+            None => context.handler(rules).handle(request).await,
             Some(reply) => reply,
         },
     }
 }
 
 /// Takes the session back from the body, which from now on reads nothing more.
-async fn finish(context: &Context, session: &Shared, exchange: &mut Exchange) -> Option<ServerSession> {
+pub(super) async fn finish(rules: &Rules, session: &Shared, exchange: &mut Exchange) -> Option<ServerSession> {
     let (mut session, lost) = {
         let mut session = session.lock().await;
         (session.take()?, session.is_body_lost())
@@ -149,7 +162,7 @@ async fn finish(context: &Context, session: &Shared, exchange: &mut Exchange) ->
         session.set_keepalive(None);
     }
     if exchange.ending == Ending::Complete {
-        reply::drain(&mut session, &context.bounds.deadlines()).await;
+        reply::drain(&mut session, &rules.deadlines).await;
     } else if session.is_http2() {
         session.shutdown().await;
     }
@@ -158,7 +171,7 @@ async fn finish(context: &Context, session: &Shared, exchange: &mut Exchange) ->
     Some(session)
 }
 
-fn record(id: Uuid, head: &request::Head, connection: &api::Connection) -> Exchange {
+pub(super) fn record(id: Uuid, head: &request::Head, connection: &api::Connection) -> Exchange {
     Exchange {
         id,
         method: head.method.clone(),
@@ -178,6 +191,6 @@ fn record(id: Uuid, head: &request::Head, connection: &api::Connection) -> Excha
     }
 }
 
-fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+pub(super) fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
 }

@@ -9,8 +9,8 @@ use crate::api::Scheme;
 /// Items of a list that may be spread over several headers, the last one first. A header that is no text is one item
 /// that nobody can read.
 pub(super) fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    let lines: Vec<&str> = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default()).collect();
-    lines.into_iter().rev().flat_map(|line| backwards(line).map(str::trim))
+    let lines = headers.get_all(name).iter().rev().map(|value| value.to_str().unwrap_or_default());
+    lines.flat_map(|line| backwards(line).map(str::trim))
 }
 
 /// The parts between commas that are not within quotes, the last one first.

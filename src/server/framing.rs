@@ -38,6 +38,15 @@ impl Refusal {
         Self::new(StatusCode::FORBIDDEN, "DENIED", "requested access to the resource is denied");
     pub(super) const TOO_MANY: Self = Self::new(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", "too many requests");
 
+    pub(super) const BODY_TIMEOUT: Self =
+        Self::new(StatusCode::REQUEST_TIMEOUT, "UNSUPPORTED", "the request's body took too long");
+    pub(super) const MISDIRECTED: Self =
+        Self::new(StatusCode::MISDIRECTED_REQUEST, "UNSUPPORTED", "the host is served elsewhere");
+    pub(super) const BAD_GATEWAY: Self =
+        Self::new(StatusCode::BAD_GATEWAY, "UNAVAILABLE", "the server of this host gives no answer");
+    pub(super) const GATEWAY_TIMEOUT: Self =
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "UNAVAILABLE", "the server of this host took too long");
+
     const fn new(status: StatusCode, code: &'static str, message: &'static str) -> Self {
         Self { status, code, message }
     }

@@ -17,6 +17,8 @@ const CAPACITY: usize = 8 << 10;
 #[derive(Debug)]
 pub(super) struct Gathered<S> {
     stream: S,
+    /// How many bytes may wait.
+    capacity: usize,
     waiting: Vec<u8>,
     /// How much of it is written.
     written: usize,
@@ -24,7 +26,17 @@ pub(super) struct Gathered<S> {
 
 impl<S: AsyncWrite + Unpin> Gathered<S> {
     pub(super) const fn new(stream: S) -> Self {
-        Self { stream, waiting: Vec::new(), written: 0 }
+        Self { stream, capacity: CAPACITY, waiting: Vec::new(), written: 0 }
+    }
+
+    /// Lets every write pass.
+    pub(super) const fn nothing(stream: S) -> Self {
+        Self { stream, capacity: 0, waiting: Vec::new(), written: 0 }
+    }
+
+    /// What was not flushed is lost.
+    pub(super) fn into_inner(self) -> S {
+        self.stream
     }
 
     /// Writes what waits.
@@ -43,14 +55,14 @@ impl<S: AsyncWrite + Unpin> Gathered<S> {
 
     /// Makes place for this many bytes; false where they are too many to be gathered.
     fn poll_place(&mut self, cx: &mut Context<'_>, count: usize) -> Poll<io::Result<bool>> {
-        if self.waiting.len() + count > CAPACITY {
+        if self.waiting.len() + count > self.capacity {
             ready!(self.poll_drain(cx))?;
         }
-        if count >= CAPACITY {
+        if count >= self.capacity {
             return Poll::Ready(Ok(false));
         }
         if self.waiting.capacity() == 0 {
-            self.waiting.reserve_exact(CAPACITY);
+            self.waiting.reserve_exact(self.capacity);
         }
         Poll::Ready(Ok(true))
     }
@@ -159,6 +171,15 @@ mod tests {
         check(&[10, CAPACITY, 5], CAPACITY, &[10, CAPACITY, 5]).await;
         check(&[CAPACITY - 1, 1, 1], CAPACITY, &[CAPACITY, 1]).await;
         check(&[CAPACITY - 1, 2], CAPACITY, &[CAPACITY - 1, 2]).await;
+    }
+
+    #[tokio::test]
+    async fn nothing_waits_where_every_write_is_news() {
+        let mut passing = Gathered::nothing(Sink { most: CAPACITY, ..Sink::default() });
+        for length in [1, 2, CAPACITY] {
+            passing.write_all(&vec![0; length]).await.unwrap();
+        }
+        assert_eq!(passing.into_inner().writes, [1, 2, CAPACITY]);
     }
 
     #[tokio::test]

@@ -10,9 +10,11 @@ use tracing::debug;
 use crate::{
     api,
     server::{
+        Rules,
         connection::{Closing, Context},
         exchange::{self, Ending, RefusedHead},
         framing::{self, Refusal},
+        passthrough,
         proxies::Hop,
         reply,
         seats::Seat,
@@ -33,6 +35,7 @@ pub(super) async fn serve(
     hop: &Hop,
     seat: &Seat,
 ) -> Closing {
+    let prompt = stream.prompt();
     let mut stream: Stream = Box::new(stream);
     let mut ahead = BytesMut::new();
     let mut closing = Closing::Now;
@@ -41,12 +44,13 @@ pub(super) async fn serve(
         if ahead.is_empty() && !begins(context, &mut stream, &mut ahead).await {
             return closing;
         }
+        let rules = context.rules();
         let mut session = ServerSession::new_http1(stream);
         session.set_pipelining_enabled(true);
         session.set_pipelined_prefix(ahead);
         // Reads are timed here and in the body, where it is known who waits for whom.
         session.set_read_timeout(None);
-        match head(context, &mut session, allowance).await {
+        match head(&rules, &mut session, allowance).await {
             Head::Complete => {}
             Head::Gone => return Closing::Now,
             Head::Unreadable(refusal) => {
@@ -58,8 +62,15 @@ pub(super) async fn serve(
         if !seat.works() {
             return Closing::Now;
         }
-        let refusal = framing::judge(&session, &context.bounds.limits()).err();
-        match exchange::run(context, session, hop, refusal).await {
+        let (refusal, elsewhere) = match destination(context, &rules, &session, hop) {
+            Ok(elsewhere) => (None, elsewhere),
+            Err(refusal) => (Some(refusal), None),
+        };
+        let answered = match elsewhere {
+            Some(there) => passthrough::http::forward(context, &rules, session, hop, there).await,
+            None => exchange::run(context, &rules, session, hop, Some(&prompt), refusal).await,
+        };
+        match answered {
             (Ending::Cut, _) => return Closing::Reset,
             (Ending::Complete, Some(session)) => match session.finish().await.ok().flatten() {
                 Some(reusable) => {
@@ -75,12 +86,24 @@ pub(super) async fn serve(
     }
 }
 
+/// Whom the request is passed on to whose head was read, if that is not us.
+fn destination<'a>(
+    context: &'a Context,
+    rules: &Rules,
+    session: &ServerSession,
+    hop: &Hop,
+) -> Result<Option<passthrough::http::There<'a>>, Refusal> {
+    framing::judge(session, &rules.limits)?;
+    context.passthrough.as_ref().map_or(Ok(None), |passthrough| passthrough.elsewhere(session, hop))
+}
+
 /// Waits for the first bytes of a request; false when there will be none.
 async fn begins(context: &Context, stream: &mut Stream, ahead: &mut BytesMut) -> bool {
+    let idle = context.rules().deadlines.idle;
     tokio::select! {
         biased;
-        read = timeout(context.bounds.deadlines().idle, stream.read_buf(ahead)) => matches!(read, Ok(Ok(1..))),
-        () = context.stopped() => false,
+        read = timeout(idle, stream.read_buf(ahead)) => matches!(read, Ok(Ok(1..))),
+        () = context.farewell() => false,
     }
 }
 
@@ -92,9 +115,9 @@ enum Head {
 }
 
 /// Reads a whole head within one deadline and one bound of memory.
-async fn head(context: &Context, session: &mut ServerSession, allowance: &HeadAllowance) -> Head {
-    allowance.limit(context.bounds.limits().head_bytes + READ_PAST_HEAD);
-    let read = timeout(context.bounds.deadlines().head, session.read_request()).await;
+async fn head(rules: &Rules, session: &mut ServerSession, allowance: &HeadAllowance) -> Head {
+    allowance.limit(rules.limits.head_bytes + READ_PAST_HEAD);
+    let read = timeout(rules.deadlines.head, session.read_request()).await;
     let too_large = allowance.is_used_up();
     allowance.lift();
     match read {

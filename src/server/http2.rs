@@ -18,10 +18,12 @@ use tracing::debug;
 use crate::{
     admission::{rate::Level, tally::Kind},
     server::{
+        Rules,
         bounds::Limits,
         connection::Context,
         exchange::{self, Ending},
         framing,
+        passthrough::Passthrough,
         proxies::Hop,
         seats::Seat,
         stream::Downstream,
@@ -62,25 +64,28 @@ const RUNNING_PER_STREAM: usize = 2;
 
 /// Serves streams until the client leaves, is idle for too long or breaks the rules, or the server stops.
 pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, hop: &Hop, seat: &Seat) {
-    let limits = context.bounds.limits();
+    // What HTTP/2 agreed on at the beginning holds for the whole connection.
+    let Rules { limits, deadlines, .. } = *context.rules();
     let handshake = server::handshake(Box::new(stream), Some(options(&limits)));
-    let Ok(Ok(mut conn)) = timeout(context.bounds.deadlines().head, handshake).await else {
+    let Ok(Ok(mut conn)) = timeout(deadlines.head, handshake).await else {
         debug!(peer = ?hop.connection.peer, "an HTTP/2 connection did not begin");
         return;
     };
     let digest = Arc::new(Digest::default());
     let mut streams = JoinSet::new();
     let mut refused = 0;
+    let mut asked = false;
     let mut leaving = false;
     let mut resets = Resets::default();
     let running_max = limits.streams as usize * RUNNING_PER_STREAM;
     loop {
         // The first GOAWAY lets requests that are under way be heard; h2 sends the final one when all have ended.
-        let deadlines = context.bounds.deadlines();
+        let Rules { limits, deadlines, .. } = *context.rules();
         let idle = if leaving { deadlines.linger } else { deadlines.idle };
         tokio::select! {
             biased;
-            () = context.stopped(), if !leaving => {
+            // Nobody is sent away from a connection before it was of any use: some clients would not try again.
+            () = async { if asked { context.leaving().await } else { context.farewell().await } }, if !leaving => {
                 conn.graceful_shutdown();
                 leaving = true;
             }
@@ -96,6 +101,7 @@ pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, hop: &Hop,
             }
             accepted = HttpSession::from_h2_conn(&mut conn, Arc::clone(&digest)) => match accepted {
                 Ok(Some(H2Accept::Session(session))) => {
+                    asked = true;
                     if streams.len() >= running_max {
                         context.admission.tally().add(Kind::Resets);
                         debug!(peer = ?hop.connection.peer, "an HTTP/2 client opened and reset too many streams");
@@ -131,8 +137,11 @@ pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, hop: &Hop,
 
 async fn request(context: &Arc<Context>, session: HttpSession, hop: &Hop) -> Ending {
     let session = ServerSession::new_http2(session);
-    let refusal = framing::judge(&session, &context.bounds.limits()).err();
-    exchange::run(context, session, hop, refusal).await.0
+    let rules = context.rules();
+    let misdirected = |passthrough: &Passthrough| passthrough.elsewhere(&session, hop).err();
+    let refusal = framing::judge(&session, &rules.limits).err();
+    let refusal = refusal.or_else(|| context.passthrough.as_deref().and_then(misdirected));
+    exchange::run(context, &rules, session, hop, None, refusal).await.0
 }
 
 /// Counts the requests that a client has taken back. The library counts those that it took back before we knew of them.

@@ -3,9 +3,15 @@
 use std::{
     io,
     net::SocketAddr,
-    os::unix::fs::{FileTypeExt, PermissionsExt},
+    os::{
+        fd::AsFd as _,
+        unix::fs::{FileTypeExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -14,14 +20,15 @@ use tokio::task::JoinSet;
 use tracing::warn;
 
 use crate::server::{
-    BindError, Endpoint, Serves, Terms,
+    BindError, Endpoint, Handed, Serves, Terms,
     address::{Address, Families},
     connection::{self, Context},
+    control::Phase,
     exchange::Observer,
     inherited::{Inherited, Passed},
-    proxies::Standing,
+    passthrough::Passthrough,
     proxy_protocol::ProxyProtocol,
-    seats::{Seat, Seats},
+    seats::Seat,
     socket::Socket,
 };
 
@@ -35,9 +42,11 @@ const RETRY: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Listener {
     bound: Bound,
+    configured: Address,
     local: Address,
     terms: Terms,
     serves: Serves,
+    passthrough: Option<Arc<Passthrough>>,
 }
 
 #[derive(Debug)]
@@ -47,25 +56,46 @@ enum Bound {
     Unix(std::os::unix::net::UnixListener, Option<SocketFile>),
 }
 
-/// Removes the socket's file at the end.
+/// Removes the socket's file at the end, unless somebody else listens there by then.
 #[derive(Debug)]
-struct SocketFile(PathBuf);
+struct SocketFile {
+    path: PathBuf,
+    handed_over: Arc<AtomicBool>,
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // If it is gone already, that is the wanted state.
-        let _ = std::fs::remove_file(&self.0);
+        if !self.handed_over.load(Ordering::Relaxed) {
+            // If it is gone already, that is the wanted state.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
 impl Listener {
-    /// Binds an endpoint's address, or takes what is `inherited` under its name, which may be several sockets.
-    pub(super) fn bind(endpoint: &Endpoint, inherited: &mut Inherited) -> Result<Vec<Self>, BindError> {
+    /// Binds an endpoint's address, or takes what is `inherited` under its name, which may be several sockets. A file in
+    /// the file system is removed at the end unless the sockets were `handed_over`.
+    pub(super) fn bind(
+        endpoint: &Endpoint,
+        inherited: &mut Inherited,
+        handed_over: &Arc<AtomicBool>,
+    ) -> Result<Vec<Self>, BindError> {
         let failed = |source| BindError { address: endpoint.address.clone(), source };
+        let name = endpoint.address.to_string();
         let bound = match &endpoint.address {
-            Address::Tcp(address) => vec![Bound::Tcp(bind_tcp(&address.resolve().map_err(failed)?).map_err(failed)?)],
+            Address::Tcp(address) => vec![Bound::Tcp(match inherited.take_tcp(&name) {
+                Some(listener) => listener,
+                None => bind_tcp(&address.resolve().map_err(failed)?).map_err(failed)?,
+            })],
             Address::Unix { path, mode } => {
-                vec![Bound::Unix(bind_unix(path, *mode).map_err(failed)?, Some(SocketFile(path.clone())))]
+                let listener = match inherited.take_unix(&name) {
+                    Some(listener) => set_mode(path, *mode).map(|()| listener),
+                    None => bind_unix(path, *mode),
+                };
+                // A file that is not ours, because another process listens there, is not ours to remove.
+                let listener = listener.map_err(failed)?;
+                let file = SocketFile { path: path.clone(), handed_over: Arc::clone(handed_over) };
+                vec![Bound::Unix(listener, Some(file))]
             }
             Address::Inherited { name } => taken(inherited, name).map_err(failed)?,
         };
@@ -82,7 +112,23 @@ impl Listener {
                 Address::Unix { path, mode }
             }
         };
-        Ok(Self { bound, local, terms: endpoint.terms(), serves: endpoint.serves.clone() })
+        let configured = endpoint.address.clone();
+        Ok(Self {
+            bound,
+            configured,
+            local,
+            terms: endpoint.terms(),
+            serves: endpoint.serves.clone(),
+            passthrough: endpoint.passthrough.clone(),
+        })
+    }
+
+    pub(super) fn handed(&self) -> io::Result<Handed> {
+        let socket = match &self.bound {
+            Bound::Tcp(listener) => listener.as_fd().try_clone_to_owned(),
+            Bound::Unix(listener, _) => listener.as_fd().try_clone_to_owned(),
+        };
+        Ok(Handed { address: self.configured.clone(), socket: socket? })
     }
 
     pub(super) const fn local(&self) -> &Address {
@@ -95,6 +141,10 @@ impl Listener {
 
     pub(super) const fn serves(&self) -> &Serves {
         &self.serves
+    }
+
+    pub(super) const fn passthrough(&self) -> Option<&Arc<Passthrough>> {
+        self.passthrough.as_ref()
     }
 
     /// Registers the socket with the runtime that this is called in.
@@ -123,6 +173,7 @@ fn taken(inherited: &mut Inherited, name: &str) -> io::Result<Vec<Bound>> {
     }
     let bound = |socket| match socket {
         Passed::Tcp(listener) => Bound::Tcp(listener),
+        // Its file is the manager's.
         Passed::Unix(listener) => Bound::Unix(listener, None),
     };
     Ok(sockets.into_iter().map(bound).collect())
@@ -158,8 +209,12 @@ fn open_tcp(address: SocketAddr, families: Families) -> io::Result<std::net::Tcp
 fn bind_unix(path: &Path, mode: u32) -> io::Result<std::os::unix::net::UnixListener> {
     remove_stale(path)?;
     let listener = std::os::unix::net::UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    set_mode(path, mode)?;
     Ok(listener)
+}
+
+fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
 }
 
 /// A socket on which nobody listens was left behind by a process that was killed. Anything else stays.
@@ -218,53 +273,62 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    /// Accepts until the server stops, then waits for the connections to end, for at most `drain`.
-    pub(super) async fn serve(self, context: Arc<Context>, seats: Arc<Seats>, drain: Option<Duration>) {
+    /// Accepts until the listeners are to be closed, then waits for the connections to end. Who drops
+    /// this cuts them.
+    pub(super) async fn serve(self, context: Arc<Context>) {
+        let Self { socket: accepting, terms } = self;
         let mut connections = JoinSet::new();
-        loop {
+        let serve = |socket, seat| {
+            let (context, terms) = (Arc::clone(&context), terms.clone());
+            let open = Open::new(&context);
+            async move {
+                connection::serve(context, socket, terms, seat).await;
+                drop(open);
+            }
+        };
+        let late = loop {
             let accepted = tokio::select! {
                 biased;
-                () = context.stopped() => break,
-                accepted = self.accept(&context, &seats) => accepted,
+                () = context.control.reached(Phase::Draining) => break None,
+                accepted = accepting.accept() => accepted,
             };
             while connections.try_join_next().is_some() {}
-            match accepted {
-                Ok((socket, seat)) => {
-                    let (context, terms) = (Arc::clone(&context), self.terms.clone());
-                    let open = Open::new(&context);
-                    connections.spawn(async move {
-                        connection::serve(context, socket, terms, seat).await;
-                        drop(open);
-                    });
-                }
+            let socket = match accepted {
+                Ok(socket) => socket,
                 Err(error) => {
                     warn!(error = %error, "a connection could not be accepted");
                     // Mostly for want of descriptors, of which this gives one back.
-                    seats.shed();
+                    context.control.seats().shed();
                     tokio::time::sleep(RETRY).await;
+                    continue;
                 }
-            }
+            };
+            let seat = tokio::select! {
+                biased;
+                seat = seat(&context, &terms, &socket) => seat,
+                () = context.control.reached(Phase::Draining) => break Some(socket),
+            };
+            connections.spawn(serve(socket, seat));
+        };
+        drop(accepting);
+        if let Some(socket) = late {
+            // Accepted before the end began: it waits for its seat as it would have.
+            let seat = seat(&context, &terms, &socket).await;
+            connections.spawn(serve(socket, seat));
         }
-        drop(self);
-        let all = async { while connections.join_next().await.is_some() {} };
-        if tokio::time::timeout(drain.unwrap_or_default(), all).await.is_err() {
-            // Dropping the set below cuts what is left.
-            warn!("connections were cut at the end of the drain");
-        }
+        while connections.join_next().await.is_some() {}
     }
+}
 
-    /// One connection is taken in before there is a seat for it, so that nobody has to make room for no one; the others
-    /// stay in the kernel's queue.
-    async fn accept(&self, context: &Context, seats: &Arc<Seats>) -> io::Result<(Socket, Seat)> {
-        let socket = self.socket.accept().await?;
-        let seat = seats.take(|| context.bounds.limits().connections).await;
-        let peer = socket.peer();
-        if let Some(peer) = peer.filter(|_| self.terms.proxy_protocol == ProxyProtocol::Off)
-            && context.proxies.standing(Some(peer)) == Standing::Client
-        {
-            // Known before anything is read: who fills the room must not be faster than we are in counting.
-            seat.assign(peer.ip());
-        }
-        Ok((socket, seat))
+/// One connection is taken in before there is a seat for it, so that nobody has to make room for no one; the others stay
+/// in the kernel's queue.
+async fn seat(context: &Context, terms: &Terms, socket: &Socket) -> Seat {
+    let seat = context.control.seats().take().await;
+    if let Some(peer) = socket.peer().filter(|_| terms.proxy_protocol == ProxyProtocol::Off)
+        && !context.rules().proxies.trusts(Some(peer.ip()))
+    {
+        // Known before anything is read: who fills the room must not be faster than we are in counting.
+        seat.assign(peer.ip());
     }
+    seat
 }

@@ -2,16 +2,20 @@
 //!
 //! `listener` accepts as long as there are `seats`, on what it has bound or what was passed to us (`inherited`);
 //! `connection` reads who the client is where a balancer says so (`proxy_protocol`), asks the `door` whether it may come in,
-//! does the TLS handshake with our own configuration and gives the stream to `http1` or `http2`; both read a request's head with pingora's session types and
-//! give it to `exchange`, which refuses what is badly framed (`framing`), finds the client behind trusted proxies
-//! (`proxies`), lets the handler pull the body (`request`) and writes what it answers (`reply`). Before all of that come
-//! the proofs that certificate authorities ask for (`challenges`). Each side waits for the other: a body chunk is read
-//! when the handler asks for it, a chunk of an answer is asked for when the last one was written.
+//! does the TLS handshake with our own configuration and gives the stream to `http1` or `http2`; both read a request's head
+//! with pingora's session types and give it to `exchange`, which refuses what is badly framed (`framing`), finds the client
+//! behind trusted proxies (`proxies`), lets the handler pull the body (`request`) and writes what it answers (`reply`).
+//! Between the door and all of that come the proofs that certificate authorities ask for (`challenges`), and before those
+//! the names that are another server's (`passthrough`). Each side waits for the other: a body chunk is read when the handler
+//! asks for it, a chunk of an answer is asked for when the last one was written.
 //!
 //! The accept loop and the loop over requests are ours, because pingora's own know no deadline for a whole head, no
 //! limit of connections, no drain that ends when idle and no TLS settings; pingora parses, frames and multiplexes.
 //! Its proxy (`HttpProxy`) reads heads by itself and would bring back those gaps: requests that have to be forwarded
 //! go through its connector (`pingora::connectors::http`), whose answer is a stream like any other.
+//!
+//! A running server is led by its `control`: the rules that every request goes by are exchanged as one value, and its end
+//! comes in phases, from the first answers with `Connection: close` to what is cut when the drain has lasted too long.
 //!
 //! Nothing here knows what a registry is. Time spent waiting for the handler never counts against the client.
 
@@ -22,6 +26,7 @@ pub mod debug;
 pub mod exchange;
 
 mod connection;
+pub mod control;
 pub mod descriptors;
 mod door;
 mod forwarded;
@@ -32,6 +37,7 @@ mod http2;
 pub mod inherited;
 mod listener;
 mod pace;
+pub mod passthrough;
 pub mod proxies;
 pub mod proxy_protocol;
 pub mod redirect;
@@ -41,28 +47,37 @@ mod seats;
 mod socket;
 mod stream;
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    io,
+    os::fd::OwnedFd,
+    sync::{Arc, Once},
+    time::Duration,
+};
 
 use async_trait::async_trait;
-use rustls::ServerConfig;
-use tokio::{sync::watch, task::JoinSet};
+use rustls::{ServerConfig, server::ClientHello};
+use tokio::{task::JoinSet, time::sleep};
+use tracing::warn;
 
 use crate::{
     admission::Admission,
     api,
     server::{
         address::Address,
-        bounds::Bounds,
+        bounds::{Deadlines, Limits},
         challenges::{Challenges, Nothing},
-        connection::Context,
+        connection::{Answers, Context},
+        control::{Control, Phase, Rules},
         door::Door,
         exchange::Observer,
         inherited::Inherited,
         listener::Listener,
+        passthrough::Passthrough,
         proxies::Proxies,
         proxy_protocol::ProxyProtocol,
         redirect::Redirect,
-        seats::Seats,
     },
 };
 
@@ -77,7 +92,8 @@ pub trait Handler: Send + Sync + 'static {
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub listeners: Vec<Endpoint>,
-    pub bounds: Arc<Bounds>,
+    pub limits: Limits,
+    pub deadlines: Deadlines,
     /// Who may come in, and at which rate.
     pub admission: Arc<Admission>,
     /// Whose word about clients counts.
@@ -94,9 +110,11 @@ pub struct Settings {
 pub struct Endpoint {
     pub address: Address,
     /// `None`: plain HTTP/1.1.
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<Arc<dyn Handshakes>>,
     pub proxy_protocol: ProxyProtocol,
     pub serves: Serves,
+    /// Names that are somebody else's on this address.
+    pub passthrough: Option<Arc<Passthrough>>,
 }
 
 /// Who answers the requests of a listener, beside the answers to challenges, which come first everywhere.
@@ -113,15 +131,15 @@ pub enum Serves {
 /// What is spoken before HTTP.
 #[derive(Clone, Debug)]
 struct Terms {
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<dyn Handshakes>>,
     proxy_protocol: ProxyProtocol,
 }
 
 impl Endpoint {
     /// For the registry, without the PROXY protocol.
     #[must_use]
-    pub const fn new(address: Address, tls: Option<Arc<ServerConfig>>) -> Self {
-        Self { address, tls, proxy_protocol: ProxyProtocol::Off, serves: Serves::Registry }
+    pub const fn new(address: Address, tls: Option<Arc<dyn Handshakes>>) -> Self {
+        Self { address, tls, proxy_protocol: ProxyProtocol::Off, serves: Serves::Registry, passthrough: None }
     }
 
     fn terms(&self) -> Terms {
@@ -139,6 +157,12 @@ pub struct Bound {
     pub serves: Serves,
 }
 
+/// Decides on a handshake when the client has said what it wants.
+pub trait Handshakes: fmt::Debug + Send + Sync + 'static {
+    /// `None` where nobody has the name that it asks for: it hears the alert `unrecognized_name` (RFC 6066 section 3).
+    fn answer(&self, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>>;
+}
+
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {source}")]
@@ -151,7 +175,17 @@ pub struct BindError {
 #[derive(Debug)]
 pub struct Server {
     listeners: Vec<Listener>,
-    settings: Settings,
+    challenges: Option<Arc<dyn Challenges>>,
+    admission: Arc<Admission>,
+    control: Control,
+}
+
+/// A listener's socket, for a process that replaces this one.
+#[derive(Debug)]
+pub struct Handed {
+    /// As it was configured.
+    pub address: Address,
+    pub socket: OwnedFd,
 }
 
 impl Server {
@@ -160,13 +194,30 @@ impl Server {
         Self::bind_with(settings, &mut Inherited::default())
     }
 
-    /// The same, taking from `inherited` the sockets that the settings ask for by name.
+    /// The same, taking from `inherited` the sockets that the settings ask for by name, and those that stand under an
+    /// address that would be bound otherwise.
     pub fn bind_with(settings: Settings, inherited: &mut Inherited) -> Result<Self, BindError> {
-        let mut listeners = Vec::with_capacity(settings.listeners.len());
-        for endpoint in &settings.listeners {
-            listeners.extend(Listener::bind(endpoint, inherited)?);
+        let Settings { listeners: endpoints, limits, deadlines, admission, proxies, drain, challenges } = settings;
+        // Until it runs, nobody is answered.
+        let rules = Rules { handler: Arc::new(Nothing), limits, deadlines, proxies };
+        let control = Control::new(rules, drain, Arc::clone(&admission));
+        let mut listeners = Vec::with_capacity(endpoints.len());
+        for endpoint in &endpoints {
+            listeners.extend(Listener::bind(endpoint, inherited, control.handed_over())?);
         }
-        Ok(Self { listeners, settings })
+        Ok(Self { listeners, challenges, admission, control })
+    }
+
+    /// What it is led by while it runs.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// The sockets, for another process to accept on as well. While somebody holds them, connections queue there even if
+    /// nobody accepts.
+    pub fn sockets(&self) -> io::Result<Vec<Handed>> {
+        self.listeners.iter().map(Listener::handed).collect()
     }
 
     /// Where it really listens, in the order of the settings; a port 0 became the port that the system chose.
@@ -193,35 +244,46 @@ impl Server {
         observer: Arc<dyn Observer>,
         shutdown: impl Future<Output = ()> + Send,
     ) -> io::Result<()> {
-        let (stop, stopping) = watch::channel(false);
-        let proxies = Arc::new(self.settings.proxies.clone());
-        let context = |handler, door| {
-            Arc::new(Context {
-                handler,
-                observer: Arc::clone(&observer),
-                challenges: self.settings.challenges.clone(),
-                door,
-                bounds: Arc::clone(&self.settings.bounds),
-                admission: Arc::clone(&self.settings.admission),
-                proxies: Arc::clone(&proxies),
-                stopping: stopping.clone(),
-            })
-        };
-        let (registry, nothing) = (context(handler, Door::Guarded), context(Arc::new(Nothing), Door::Open));
-        let seats = Seats::new(Arc::clone(&self.settings.admission));
+        let Self { listeners, challenges, admission, control } = self;
+        let Rules { limits, deadlines, proxies, .. } = &*control.rules();
+        let (limits, deadlines, proxies) = (*limits, *deadlines, proxies.clone());
+        control.replace(Rules { handler, limits, deadlines, proxies });
+        let strangers = Arc::new(Once::new());
+        let listening: Arc<[_]> = listeners.iter().filter_map(|listener| listener.local().socket()).collect();
         let mut loops = JoinSet::new();
-        for listener in self.listeners {
-            let context = match listener.serves() {
-                Serves::Registry => Arc::clone(&registry),
-                Serves::Redirect(redirect) => context(Arc::new(redirect.clone()), Door::Open),
-                Serves::Challenges => Arc::clone(&nothing),
+        for listener in listeners {
+            let (answers, door) = match listener.serves() {
+                Serves::Registry => (Answers::InForce, Door::Guarded),
+                Serves::Redirect(redirect) => (Answers::Always(Arc::new(redirect.clone())), Door::Open),
+                Serves::Challenges => (Answers::Always(Arc::new(Nothing)), Door::Open),
             };
-            let accept = listener.start()?;
-            loops.spawn(accept.serve(context, Arc::clone(&seats), self.settings.drain));
+            let (observer, challenges) = (Arc::clone(&observer), challenges.clone());
+            let context = Arc::new(Context {
+                control: control.clone(),
+                answers,
+                observer,
+                challenges,
+                door,
+                admission: Arc::clone(&admission),
+                strangers: Arc::clone(&strangers),
+                passthrough: listener.passthrough().cloned(),
+                listening: Arc::clone(&listening),
+            });
+            loops.spawn(listener.start()?.serve(context));
         }
         shutdown.await;
-        stop.send_replace(true);
-        while loops.join_next().await.is_some() {}
+        control.advance(Phase::Draining);
+        tokio::select! {
+            () = async { while loops.join_next().await.is_some() {} } => return Ok(()),
+            () = sleep(control.drain()) => {}
+            () = control.reached(Phase::Over) => {}
+        }
+        match control.running() {
+            0 => {}
+            running => warn!(requests = running, "running requests were cut at the end of the drain"),
+        }
+        // With each loop go its connections.
+        loops.shutdown().await;
         Ok(())
     }
 }

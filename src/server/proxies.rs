@@ -66,14 +66,16 @@ impl Default for Proxies {
 pub(super) struct Hop {
     /// As it holds for requests that nobody forwarded.
     pub(super) connection: api::Connection,
-    pub(super) standing: Standing,
+    pub(super) end: End,
 }
 
-/// Whether the headers of its requests may speak for others.
+/// Whether it is known who speaks over a connection. Whether whoever does is trusted is asked for each request, because
+/// that may change.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Standing {
-    Client,
-    Proxy,
+pub(super) enum End {
+    Known,
+    /// Headers come from nobody knows whom, and are not believed.
+    Unknown,
 }
 
 impl Proxies {
@@ -82,30 +84,33 @@ impl Proxies {
         peer.map_or(self.unix == UnixPeers::Trusted, |peer| self.holds(peer))
     }
 
-    fn holds(&self, address: IpAddr) -> bool {
-        self.networks.iter().any(|network| network.contains(&address))
+    /// Whether what whoever speaks at that end says of others is believed.
+    pub(super) fn believes(&self, hop: &Hop) -> bool {
+        hop.end == End::Known && self.trusts(hop.connection.peer.map(|peer| peer.ip()))
     }
 
-    pub(super) fn standing(&self, peer: Option<SocketAddr>) -> Standing {
-        if self.trusts(peer.map(|peer| peer.ip())) { Standing::Proxy } else { Standing::Client }
+    fn holds(&self, address: IpAddr) -> bool {
+        self.networks.iter().any(|network| network.contains(&address))
     }
 
     /// Where a request with these headers comes from.
     pub(super) fn resolve(&self, hop: &Hop, headers: &HeaderMap) -> api::Connection {
         let mut connection = hop.connection.clone();
-        if hop.standing == Standing::Client {
+        if !self.believes(hop) {
             return connection;
         }
-        let said = if self.header == header::FORWARDED {
+        let mut said = if self.header == header::FORWARDED {
             self.forwarded(&mut connection, headers)
         } else {
             self.addresses(&mut connection, headers);
             Said::of_headers(headers)
         };
-        if let Some(scheme) = said.scheme {
-            connection.scheme = scheme;
+        // Of a plain connection nobody knows whether the proxy has ended TLS before it, unless it says so.
+        if connection.scheme == Scheme::Https {
+            said.scheme.get_or_insert(Scheme::Https);
         }
-        connection.origin = said.authority(headers).map(|authority| Origin { scheme: connection.scheme, authority });
+        connection.scheme = said.scheme.unwrap_or(connection.scheme);
+        connection.origin = said.origin(headers);
         connection
     }
 
@@ -160,19 +165,22 @@ impl Said {
         }
     }
 
-    /// The host that was said, else the one that the proxy asks for. One without a port gets the one that was said.
-    fn authority(&self, headers: &HeaderMap) -> Option<String> {
+    /// The host is the one that was said, else the one that the proxy asks for; one without a port gets the one that was
+    /// said.
+    fn origin(&self, headers: &HeaderMap) -> Option<Origin> {
+        let scheme = self.scheme?;
         let asked = || headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let host = self.host.as_deref().filter(|host| !host.is_empty()).or_else(asked)?;
         let authority = legible(host)?;
-        let usual = match self.scheme {
-            Some(Scheme::Http) => 80,
-            Some(Scheme::Https) | None => 443,
+        let usual = match scheme {
+            Scheme::Http => 80,
+            Scheme::Https => 443,
         };
-        match self.port {
-            Some(port) if authority.port().is_none() && port != usual => Some(format!("{authority}:{port}")),
-            _ => Some(authority.to_string()),
-        }
+        let authority = match self.port {
+            Some(port) if authority.port().is_none() && port != usual => format!("{authority}:{port}"),
+            _ => authority.to_string(),
+        };
+        Some(Origin { scheme, authority })
     }
 }
 
@@ -198,10 +206,7 @@ mod tests {
     /// Address (with port), scheme and origin of a request.
     fn seen(proxies: &Proxies, peer: Option<&str>, headers: &[(&str, &str)]) -> (String, String) {
         let peer = peer.map(|peer| SocketAddr::new(peer.parse().unwrap(), 7));
-        let hop = Hop {
-            connection: api::Connection { peer, scheme: Scheme::Http, origin: None },
-            standing: proxies.standing(peer),
-        };
+        let hop = Hop { connection: api::Connection { peer, scheme: Scheme::Http, origin: None }, end: End::Known };
         let mut map = HeaderMap::new();
         map.insert(header::HOST, "inner:5000".parse().unwrap());
         for (name, value) in headers {
@@ -261,7 +266,9 @@ mod tests {
             assert_eq!(found.1, expected, "{headers:?}");
         };
         let (proto, host, port) = ("x-forwarded-proto", "x-forwarded-host", "x-forwarded-port");
-        check(&[], "http://inner:5000");
+        check(&[], "http -");
+        check(&[(host, "r"), (port, "443")], "http -");
+        check(&[(proto, "http")], "http://inner:5000");
         check(&[(proto, "HTTPS")], "https://inner:5000");
         check(&[(proto, "https"), (host, "r.example.com")], "https://r.example.com");
         check(&[(proto, "https"), (host, "r.example.com"), (port, "443")], "https://r.example.com");
@@ -271,7 +278,8 @@ mod tests {
         check(&[(proto, "http"), (host, "r"), (port, "80")], "http://r");
         // The client wrote the first, the proxy added the second.
         check(&[(proto, "http, https"), (host, "evil, good")], "https://good");
-        check(&[(proto, "gopher"), (host, "r"), (port, "x")], "http://r");
+        check(&[(proto, "gopher"), (host, "r")], "http -");
+        check(&[(proto, "http"), (host, "r"), (port, "x")], "http://r");
         check(&[(proto, "https"), (host, "r,")], "https://inner:5000");
         for host_said in ["a b", "u@r", "r/x", "r:", "r:port", "r?x", "r\"", ":1", &"r".repeat(256)] {
             check(&[(proto, "https"), (host, host_said)], "https -");
@@ -293,7 +301,7 @@ mod tests {
         );
         check("for=_hidden;proto=https;host=r", ("10.0.0.1:7", "https://r"));
         check("for=192.0.2.1;host=\"a,b;c\"", ("192.0.2.1:0", "http -"));
-        check("for=\"192.0.2.1", ("10.0.0.1:7", "http://inner:5000"));
-        check("nonsense", ("10.0.0.1:7", "http://inner:5000"));
+        check("for=\"192.0.2.1", ("10.0.0.1:7", "http -"));
+        check("nonsense", ("10.0.0.1:7", "http -"));
     }
 }

@@ -106,12 +106,11 @@ async fn binary(stream: &mut (impl AsyncRead + Unpin), first: u8) -> Result<Name
     stream.read_exact(&mut header[PREFIX..]).await?;
     let header = v2::Header::try_from(header.as_slice()).map_err(|_| Error::Malformed)?;
     match (header.command, header.protocol, header.addresses) {
-        // What it says of addresses is to be passed over (section 2.2).
-        (v2::Command::Local, _, _) => Ok(Named::Nobody),
         (v2::Command::Proxy, v2::Protocol::Datagram, _) => Err(Error::Malformed),
         (v2::Command::Proxy, _, v2::Addresses::IPv4(pair)) => Ok(client(pair.source_address, pair.source_port)),
         (v2::Command::Proxy, _, v2::Addresses::IPv6(pair)) => Ok(client(pair.source_address, pair.source_port)),
-        (v2::Command::Proxy, _, v2::Addresses::Unspecified | v2::Addresses::Unix(_)) => Ok(Named::Nobody),
+        // Whatever addresses a balancer gives when it speaks for itself are to be passed over (section 2.2).
+        (v2::Command::Local, _, _) | (_, _, v2::Addresses::Unspecified | v2::Addresses::Unix(_)) => Ok(Named::Nobody),
     }
 }
 

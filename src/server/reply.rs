@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::BoxStream};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use pingora::{http::ResponseHeader, protocols::http::ServerSession};
 use tokio::time::timeout;
 use tracing::warn;
@@ -12,6 +12,7 @@ use tracing::warn;
 use crate::{
     api::{Body, Reply, StreamError},
     server::{
+        Rules,
         bounds::Deadlines,
         connection::Context,
         door::Visit,
@@ -35,12 +36,16 @@ pub(super) enum After {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Rest {
     Nothing,
+    /// Of the length that the head says.
     Body,
+    /// Of a length that shows at its end.
+    Open,
 }
 
 /// Writes the answer.
 pub(super) async fn write(
     context: &Context,
+    rules: &Rules,
     session: &Shared,
     method: &Method,
     reply: Reply,
@@ -59,23 +64,29 @@ pub(super) async fn write(
         Body::Empty => set_length(&mut head, 0),
         Body::Full(body) => set_length(&mut head, body.len() as u64),
         Body::Stream { length, .. } => set_length(&mut head, *length),
+        Body::Open(_) => {}
     }
     let body = if bodiless { Body::Empty } else { reply.body };
-    let after = if context.is_stopping() { After::Close } else { after };
-    let rest = if matches!(body, Body::Empty) { Rest::Nothing } else { Rest::Body };
+    let after = if context.is_leaving() { After::Close } else { after };
+    let rest = match &body {
+        Body::Empty => Rest::Nothing,
+        Body::Full(_) | Body::Stream { .. } => Rest::Body,
+        Body::Open(_) => Rest::Open,
+    };
     if begin(&mut *session.lock().await, head, rest, after).await.is_none() {
         return Ending::Disconnected;
     }
-    let mut sending = Sending::new(session, visit, &context.bounds.deadlines());
+    let mut sending = Sending::new(session, visit, &rules.deadlines);
     match body {
         Body::Empty => Ending::Complete,
         Body::Full(body) => sending.send(body, Chunk::Last).await.map_or(Ending::Disconnected, |()| Ending::Complete),
-        Body::Stream { length, content } => stream(sending, length, content).await,
+        Body::Stream { length, content } => stream(sending, Some(length), content).await,
+        Body::Open(pieces) => stream(sending, None, pieces).await,
     }
 }
 
 /// Writes the head; `None` if the client is gone.
-async fn begin(session: &mut Session, head: ResponseHeader, rest: Rest, after: After) -> Option<()> {
+async fn begin(session: &mut Session, mut head: ResponseHeader, rest: Rest, after: After) -> Option<()> {
     let lost = session.is_body_lost();
     let http = session.http()?;
     if let ServerSession::H2(stream) = http {
@@ -86,10 +97,18 @@ async fn begin(session: &mut Session, head: ResponseHeader, rest: Rest, after: A
     } else if is_drainable(http) {
         http.set_close_on_response_before_downstream_finish(false);
     }
+    if rest == Rest::Open {
+        if http.req_header().version == Version::HTTP_11 {
+            // Two valid words; as below.
+            let _ = head.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        } else {
+            http.set_keepalive(None);
+        }
+    }
     http.write_response_header(Box::new(head)).await.ok()?;
     match rest {
         Rest::Nothing => http.write_response_body(Bytes::new(), true).await.ok(),
-        Rest::Body => Some(()),
+        Rest::Body | Rest::Open => Some(()),
     }
 }
 
@@ -99,12 +118,13 @@ fn is_drainable(http: &ServerSession) -> bool {
     length.is_some_and(|length| length.saturating_sub(http.body_bytes_read() as u64) <= DRAIN_MAX)
 }
 
+/// `length` is what the head said, if it said anything.
 async fn stream(
     mut sending: Sending<'_>,
-    length: u64,
+    length: Option<u64>,
     mut content: BoxStream<'static, Result<Bytes, StreamError>>,
 ) -> Ending {
-    let mut left = length;
+    let mut left = length.unwrap_or(u64::MAX);
     while let Some(chunk) = content.next().await {
         let chunk = match chunk {
             Ok(chunk) => chunk,
@@ -118,11 +138,14 @@ async fn stream(
             return Ending::Cut;
         };
         left = rest;
+        // The last piece leaves with the answer's end; when the one behind any other comes, nobody knows.
+        sending.session.lock().await.set_prompt(left > 0);
         if sending.send(chunk, Chunk::Inner).await.is_none() {
             return Ending::Disconnected;
         }
     }
-    if left > 0 {
+    sending.session.lock().await.set_prompt(false);
+    if length.is_some() && left > 0 {
         warn!(length, missing = left, "an answer was shorter than it said");
         return Ending::Cut;
     }

@@ -18,6 +18,7 @@ use crate::{
         bounds::Deadlines,
         door::Visit,
         pace::{Least, Pace},
+        stream::Prompt,
     },
 };
 
@@ -59,6 +60,7 @@ pub(super) struct Session {
     expectation: Expectation,
     failure: Option<BodyError>,
     pace: Pace,
+    prompt: Option<Arc<Prompt>>,
 }
 
 /// Whether the client waits to be told to go on (RFC 9110 section 10.1.1).
@@ -68,11 +70,12 @@ enum Expectation {
     Waiting,
 }
 
-pub(super) fn share(http: ServerSession, head: &Head) -> Shared {
+pub(super) fn share(http: ServerSession, head: &Head, prompt: Option<&Arc<Prompt>>) -> Shared {
     // On HTTP/2 pingora's sessions send no interim answers; clients there go on by themselves after a moment.
     let waits = head.version == Version::HTTP_11 && head.headers.contains_key(header::EXPECT);
     let expectation = if waits { Expectation::Waiting } else { Expectation::None };
-    Arc::new(Mutex::new(Session { http: Some(http), expectation, failure: None, pace: Pace::default() }))
+    let (pace, prompt) = (Pace::default(), prompt.cloned());
+    Arc::new(Mutex::new(Session { http: Some(http), expectation, failure: None, pace, prompt }))
 }
 
 impl Session {
@@ -82,6 +85,13 @@ impl Session {
 
     pub(super) const fn take(&mut self) -> Option<ServerSession> {
         self.http.take()
+    }
+
+    /// Whether what is written from now on leaves at once.
+    pub(super) fn set_prompt(&self, prompt: bool) {
+        if let Some(held) = &self.prompt {
+            held.set(prompt);
+        }
     }
 
     /// Whether the rest of the body will not come or cannot be found in the stream.
@@ -96,6 +106,18 @@ impl Session {
         let result = self.read(deadlines).await;
         self.failure = result.as_ref().err().copied();
         result
+    }
+
+    /// Returns when the client is gone. Bytes behind the body are those of its next request, and stay.
+    async fn gone(&mut self) {
+        if let Some(http) = &mut self.http
+            && self.failure.is_none()
+            && http.is_body_done()
+            && http.read_body_or_idle(true).await.is_err()
+        {
+            return;
+        }
+        std::future::pending::<()>().await;
     }
 
     async fn read(&mut self, deadlines: &Deadlines) -> Result<Option<Bytes>, BodyError> {
@@ -146,6 +168,10 @@ impl RequestBody for Body {
             self.visit.received(chunk.len()).await;
         }
         Ok(chunk)
+    }
+
+    async fn gone(&mut self) {
+        self.session.lock().await.gone().await;
     }
 }
 

@@ -38,6 +38,8 @@ pub(super) struct Seats {
 
 #[derive(Debug, Default)]
 struct Room {
+    /// How many seats there are.
+    most: usize,
     taken: usize,
     /// Those who wait for their clients, the longest first.
     waiting: BTreeMap<u64, Arc<Ticket>>,
@@ -66,15 +68,22 @@ pub(super) struct Seat {
 }
 
 impl Seats {
-    pub(super) fn new(admission: Arc<Admission>) -> Arc<Self> {
-        Arc::new(Self { room: Mutex::default(), changed: Notify::new(), admission })
+    pub(super) fn new(most: usize, admission: Arc<Admission>) -> Arc<Self> {
+        let room = Mutex::new(Room { most, ..Room::default() });
+        Arc::new(Self { room, changed: Notify::new(), admission })
     }
 
-    /// A seat for somebody who waits for a client; there are as many as `most` says. Comes when there is one.
-    pub(super) async fn take(self: &Arc<Self>, most: impl Fn() -> usize) -> Seat {
+    /// Who has a seat keeps it until somebody comes. There are no new ones before there are fewer than this.
+    pub(super) fn resize(&self, most: usize) {
+        self.lock().most = most;
+        self.changed.notify_waiters();
+    }
+
+    /// A seat for somebody who waits for a client. Comes when there is one.
+    pub(super) async fn take(self: &Arc<Self>) -> Seat {
         loop {
             let changed = self.changed.notified();
-            if self.lock().sit(most(), self.tally()) {
+            if self.lock().sit(self.tally()) {
                 let seat = Seat { seats: Arc::clone(self), ticket: Arc::default() };
                 seat.waits();
                 return seat;
@@ -102,16 +111,16 @@ impl Seats {
 
 impl Room {
     /// Counts one more, in the place of another if need be.
-    fn sit(&mut self, most: usize, tally: &Tally) -> bool {
+    fn sit(&mut self, tally: &Tally) -> bool {
         // There may be fewer seats than there were.
-        while self.taken > most && self.revoke(tally) {
+        while self.taken > self.most && self.revoke(tally) {
             self.taken -= 1;
         }
-        if self.taken < most {
+        if self.taken < self.most {
             self.taken += 1;
             return true;
         }
-        self.taken == most && self.revoke(tally)
+        self.taken == self.most && self.revoke(tally)
     }
 
     fn revoke(&mut self, tally: &Tally) -> bool {
@@ -205,8 +214,8 @@ mod tests {
 
     use super::*;
 
-    async fn seat(seats: &Arc<Seats>, most: usize) -> Option<Seat> {
-        timeout(Duration::from_millis(20), seats.take(|| most)).await.ok()
+    async fn seat(seats: &Arc<Seats>) -> Option<Seat> {
+        timeout(Duration::from_millis(20), seats.take()).await.ok()
     }
 
     async fn is_revoked(seat: &Seat) -> bool {
@@ -215,38 +224,38 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_waited_longest_gives_up_the_seat() {
-        let seats = Seats::new(Arc::default());
-        let first = seat(&seats, 3).await.unwrap();
-        let second = seat(&seats, 3).await.unwrap();
-        let third = seat(&seats, 3).await.unwrap();
+        let seats = Seats::new(3, Arc::default());
+        let first = seat(&seats).await.unwrap();
+        let second = seat(&seats).await.unwrap();
+        let third = seat(&seats).await.unwrap();
         assert!(first.works());
         first.waits();
         assert!(third.works());
-        let fourth = seat(&seats, 3).await.unwrap();
+        let fourth = seat(&seats).await.unwrap();
         assert!(is_revoked(&second).await && !second.works());
         assert!(fourth.works());
-        let fifth = seat(&seats, 3).await.unwrap();
+        let fifth = seat(&seats).await.unwrap();
         assert!(is_revoked(&first).await && !is_revoked(&third).await && !is_revoked(&fifth).await);
         assert!(fifth.works());
         drop((first, second));
-        assert!(seat(&seats, 3).await.is_none(), "nobody waits, and seats that were taken away are not free");
+        assert!(seat(&seats).await.is_none(), "nobody waits, and seats that were taken away are not free");
         drop(third);
-        assert!(seat(&seats, 3).await.is_some());
+        assert!(seat(&seats).await.is_some());
         assert_eq!(seats.admission.tally().total(Kind::ConnectionsShed), 2);
     }
 
     #[tokio::test]
     async fn who_comes_waits_for_a_seat() {
-        let seats = Seats::new(Arc::default());
-        let first = seat(&seats, 1).await.unwrap();
+        let seats = Seats::new(1, Arc::default());
+        let first = seat(&seats).await.unwrap();
         assert!(first.works());
         let (again, coming) = (Arc::clone(&seats), Arc::clone(&seats));
-        let next = tokio::spawn(async move { coming.take(|| 1).await });
+        let next = tokio::spawn(async move { coming.take().await });
         tokio::task::yield_now().await;
         first.waits();
         let second = timeout(Duration::from_secs(10), next).await.unwrap().unwrap();
         assert!(is_revoked(&first).await && second.works());
-        let next = tokio::spawn(async move { again.take(|| 1).await });
+        let next = tokio::spawn(async move { again.take().await });
         tokio::task::yield_now().await;
         drop(second);
         timeout(Duration::from_secs(10), next).await.unwrap().unwrap();
@@ -254,9 +263,9 @@ mod tests {
 
     #[tokio::test]
     async fn whose_address_has_many_goes_before_those_who_have_few() {
-        let seats = Seats::new(Arc::default());
+        let seats = Seats::new(4, Arc::default());
         let sit = async |address: &str| {
-            let seat = seat(&seats, 4).await.unwrap();
+            let seat = seat(&seats).await.unwrap();
             seat.assign(address.parse().unwrap());
             seat
         };
@@ -275,12 +284,13 @@ mod tests {
 
     #[tokio::test]
     async fn seats_can_become_fewer() {
-        let seats = Seats::new(Arc::default());
+        let seats = Seats::new(5, Arc::default());
         let mut all = Vec::new();
         for _ in 0..5 {
-            all.push(seat(&seats, 5).await.unwrap());
+            all.push(seat(&seats).await.unwrap());
         }
-        let last = seat(&seats, 2).await.unwrap();
+        seats.resize(2);
+        let last = seat(&seats).await.unwrap();
         let mut revoked = 0;
         for seat in &all {
             revoked += usize::from(is_revoked(seat).await);
@@ -295,11 +305,54 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_number_rises_and_falls_under_those_who_work() {
+        let seats = Seats::new(3, Arc::default());
+        // Takes as many as there are.
+        let take_all = async || {
+            let mut taken = Vec::new();
+            while let Some(seat) = seat(&seats).await {
+                assert!(seat.works());
+                taken.push(seat);
+            }
+            taken
+        };
+        let mut held = take_all().await;
+        assert_eq!(held.len(), 3);
+        seats.resize(1);
+        assert_eq!(take_all().await.len(), 0);
+        held.truncate(2);
+        held.truncate(1);
+        assert_eq!(take_all().await.len(), 0);
+        seats.resize(4);
+        let more = take_all().await;
+        assert_eq!(more.len(), 3);
+        // Lowered and raised again while all are taken.
+        seats.resize(2);
+        seats.resize(4);
+        drop((held, more));
+        assert_eq!(take_all().await.len(), 4);
+        seats.resize(2);
+        assert_eq!(take_all().await.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_seat_gets_one_that_is_added() {
+        let seats = Seats::new(1, Arc::default());
+        let first = seat(&seats).await.unwrap();
+        assert!(first.works());
+        let coming = Arc::clone(&seats);
+        let next = tokio::spawn(async move { coming.take().await });
+        tokio::task::yield_now().await;
+        seats.resize(2);
+        timeout(Duration::from_secs(10), next).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
     async fn each_address_has_its_share() {
-        let seats = Seats::new(Arc::default());
+        let seats = Seats::new(100, Arc::default());
         let mut all = Vec::new();
         let mut sit = async |address: &str| {
-            let seat = seat(&seats, 100).await.unwrap();
+            let seat = seat(&seats).await.unwrap();
             let fits = seat.assign(address.parse().unwrap()) <= 2;
             assert_eq!(seat.assign(address.parse().unwrap()) <= 2, fits, "counted once");
             all.push(seat);

@@ -1,7 +1,7 @@
 //! A connection's socket, and the layer right above it that TLS and HTTP read and write through.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     io::{self, IoSlice},
     net::SocketAddr,
     pin::Pin,
@@ -51,6 +51,13 @@ impl Socket {
         }
     }
 
+    pub(super) fn local(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
     /// Small answers leave at once. A socket that refuses the option works without it.
     pub(super) fn send_at_once(&self) {
         if let Self::Tcp(stream) = self {
@@ -88,7 +95,32 @@ impl Socket {
         let _ = tokio::time::timeout(time, discard).await;
     }
 
-    fn shutdown(&self) -> io::Result<()> {
+    /// Reads once, and adds it to `buffer`, for which memory is taken when there is something to read; 0 bytes at the end
+    /// of the stream.
+    pub(super) async fn read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
+        loop {
+            either!(self, stream => stream.readable().await)?;
+            buffer.reserve(READ_AHEAD);
+            match either!(self, stream => stream.try_read_buf(buffer)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Writes all of `bytes`, and drops each as soon as it is written.
+    pub(super) async fn write(&self, bytes: &mut BytesMut) -> io::Result<()> {
+        while !bytes.is_empty() {
+            either!(self, stream => stream.writable().await)?;
+            match either!(self, stream => stream.try_write(bytes)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => bytes.advance(result?),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn shutdown(&self) -> io::Result<()> {
         either!(self, stream => rustix::net::shutdown(stream, rustix::net::Shutdown::Write)).map_err(io::Error::from)
     }
 
@@ -150,6 +182,21 @@ impl Wire {
         Self { socket, ahead: BytesMut::new(), busy: false, allowance, write_deadline, stalled: None }
     }
 
+    /// What was read from the socket and not yet from here.
+    pub(super) fn ahead(&self) -> &[u8] {
+        &self.ahead
+    }
+
+    /// Reads once and keeps it: how many bytes are more ahead now, 0 at the end of the stream.
+    pub(super) async fn look_further(&mut self) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_fill(cx)).await
+    }
+
+    /// The socket, and what was read from it and not yet from here.
+    pub(super) fn into_parts(self) -> (Arc<Socket>, BytesMut) {
+        (self.socket, self.ahead)
+    }
+
     /// Reads once into `buffer`; 0 bytes at the end of the stream.
     fn poll_socket(&self, cx: &mut Context<'_>, buffer: &mut impl BufMut) -> Poll<io::Result<usize>> {
         loop {
@@ -169,6 +216,8 @@ impl Wire {
         let filled = self.poll_socket(cx, &mut ahead);
         if let Poll::Ready(Ok(count)) = filled {
             self.busy = count >= READ_AHEAD / 2;
+        }
+        if !ahead.is_empty() {
             self.ahead = ahead;
         }
         filled

@@ -3,7 +3,10 @@
 use std::{
     io::{self, IoSlice},
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -18,59 +21,109 @@ use tokio_rustls::server::TlsStream;
 use crate::server::{gathered::Gathered, socket::Wire};
 
 #[derive(Debug)]
-pub(super) enum Downstream {
+pub(super) struct Downstream {
+    side: Side,
+    prompt: Arc<Prompt>,
+}
+
+#[derive(Debug)]
+enum Side {
     Plain(Gathered<Wire>),
     Tls(Box<Gathered<TlsStream<Wire>>>),
 }
 
+/// Whether what is written must not wait for more: nobody knows when more will come.
+#[derive(Debug, Default)]
+pub(super) struct Prompt(AtomicBool);
+
+impl Prompt {
+    pub(super) fn set(&self, prompt: bool) {
+        self.0.store(prompt, Ordering::Relaxed);
+    }
+}
+
 impl Downstream {
     pub(super) fn plain(wire: Wire) -> Self {
-        Self::Plain(Gathered::new(wire))
+        Self::new(Side::Plain(Gathered::new(wire)))
+    }
+
+    /// For whom every write is news.
+    pub(super) fn unbuffered(wire: Wire) -> Self {
+        Self::new(Side::Plain(Gathered::nothing(wire)))
+    }
+
+    /// What is below, where that is a socket; what was not flushed is lost.
+    pub(super) fn into_wire(self) -> Option<Wire> {
+        match self.side {
+            Side::Plain(stream) => Some(stream.into_inner()),
+            Side::Tls(_) => None,
+        }
     }
 
     pub(super) fn tls(stream: TlsStream<Wire>) -> Self {
-        Self::Tls(Box::new(Gathered::new(stream)))
+        Self::new(Side::Tls(Box::new(Gathered::new(stream))))
+    }
+
+    fn new(side: Side) -> Self {
+        Self { side, prompt: Arc::default() }
+    }
+
+    pub(super) fn prompt(&self) -> Arc<Prompt> {
+        Arc::clone(&self.prompt)
+    }
+
+    /// As much of a flush as can be had at once: what the client does not take now goes with what is written next.
+    fn hasten(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if matches!(written, Poll::Ready(Ok(_)))
+            && self.prompt.0.load(Ordering::Relaxed)
+            && let Poll::Ready(Err(error)) = Pin::new(self).poll_flush(cx)
+        {
+            return Poll::Ready(Err(error));
+        }
+        written
     }
 }
 
 /// Calls the same poll function on either kind of stream.
 macro_rules! poll_either {
     ($this:expr, $poll:ident, $cx:expr $(, $argument:expr)*) => {
-        match $this.get_mut() {
-            Downstream::Plain(stream) => Pin::new(stream).$poll($cx $(, $argument)*),
-            Downstream::Tls(stream) => Pin::new(stream.as_mut()).$poll($cx $(, $argument)*),
+        match &mut $this.side {
+            Side::Plain(stream) => Pin::new(stream).$poll($cx $(, $argument)*),
+            Side::Tls(stream) => Pin::new(stream.as_mut()).$poll($cx $(, $argument)*),
         }
     };
 }
 
 impl AsyncRead for Downstream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         poll_either!(self, poll_read, cx, out)
     }
 }
 
 impl AsyncWrite for Downstream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        poll_either!(self, poll_write, cx, bytes)
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = poll_either!(self, poll_write, cx, bytes);
+        self.hasten(cx, written)
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        poll_either!(self, poll_write_vectored, cx, bytes)
+        let written = poll_either!(self, poll_write_vectored, cx, bytes);
+        self.hasten(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         poll_either!(self, poll_flush, cx)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         poll_either!(self, poll_shutdown, cx)
     }
 }

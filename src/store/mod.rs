@@ -22,6 +22,7 @@ pub mod key;
 pub mod locate;
 pub mod memory;
 pub mod metered;
+pub mod readonly;
 pub mod s3;
 
 use crate::store::{error::Error, key::Key};

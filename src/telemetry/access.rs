@@ -1,4 +1,8 @@
-//! Access lines in the Apache Combined format, without the secrets that travel in queries.
+//! Access lines, without the secrets that travel in queries: in the Apache Combined format, as GitLab's NGINX writes it
+//! (`gitlab`), or as objects (`json`).
+
+mod gitlab;
+mod json;
 
 use std::net::SocketAddr;
 
@@ -38,9 +42,52 @@ const SECRETS: [&str; 16] = [
     "x-goog-signature",
 ];
 
-/// One line, without its line end.
-#[must_use]
-pub fn combined(exchange: &Exchange) -> String {
+/// What stands in the place of a secret.
+const REDACTED: &str = "[REDACTED]";
+
+/// How a line looks.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Format {
+    /// Apache Combined, as CNCF Distribution writes it: what is not there is empty.
+    #[default]
+    Combined,
+    /// As GitLab's NGINX writes it: `-` for what is not there, a ratio of compression at the end, other escapes.
+    Gitlab,
+    /// One object.
+    Json,
+}
+
+/// A head that never became a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Unreadable {
+    pub time: OffsetDateTime,
+    pub peer: Option<SocketAddr>,
+    pub status: http::StatusCode,
+}
+
+impl Format {
+    /// One line, without its line end.
+    #[must_use]
+    pub fn line(self, exchange: &Exchange) -> String {
+        match self {
+            Self::Combined => combined(exchange),
+            Self::Gitlab => gitlab::line(exchange),
+            Self::Json => json::line(exchange),
+        }
+    }
+
+    /// The line of a head that never became a request.
+    #[must_use]
+    pub fn unreadable(self, head: &Unreadable) -> String {
+        match self {
+            Self::Combined => unreadable(head),
+            Self::Gitlab => gitlab::unreadable(head),
+            Self::Json => json::unreadable(head),
+        }
+    }
+}
+
+fn combined(exchange: &Exchange) -> String {
     let user = exchange.user.as_deref().map_or_else(|| "-".to_owned(), one_word);
     let referer = exchange.referer.as_deref().map(without_query).unwrap_or_default();
     format!(
@@ -57,10 +104,9 @@ pub fn combined(exchange: &Exchange) -> String {
     )
 }
 
-/// The line of a head that never became a request: its request is `-`, as servers commonly write it.
-#[must_use]
-pub fn unreadable(time: OffsetDateTime, from: Option<SocketAddr>, status: http::StatusCode) -> String {
-    format!("{} - - [{}] \"-\" {} 0 \"\" \"\"", peer(from), moment(time), status.as_u16())
+/// Its request is `-`, as servers commonly write it.
+fn unreadable(head: &Unreadable) -> String {
+    format!("{} - - [{}] \"-\" {} 0 \"\" \"\"", peer(head.peer), moment(head.time), head.status.as_u16())
 }
 
 fn peer(address: Option<SocketAddr>) -> String {
@@ -75,16 +121,20 @@ fn moment(time: OffsetDateTime) -> String {
 /// The same path and query with the values of secret parameters replaced.
 #[must_use]
 pub fn redact(uri: &str) -> String {
+    redact_as(uri, REDACTED)
+}
+
+fn redact_as(uri: &str, mark: &str) -> String {
     let Some((path, query)) = uri.split_once('?') else { return uri.to_owned() };
-    let pairs: Vec<String> = query.split('&').map(redact_pair).collect();
+    let pairs: Vec<String> = query.split('&').map(|pair| redact_pair(pair, mark)).collect();
     format!("{path}?{}", pairs.join("&"))
 }
 
-fn redact_pair(pair: &str) -> String {
+fn redact_pair(pair: &str, mark: &str) -> String {
     let Some((name, _)) = pair.split_once('=') else { return pair.to_owned() };
     // `%74oken` is `token` to whoever decodes it.
     let decoded = percent_encoding::percent_decode_str(name).decode_utf8_lossy().to_ascii_lowercase();
-    if SECRETS.contains(&decoded.as_str()) { format!("{name}=[REDACTED]") } else { pair.to_owned() }
+    if SECRETS.contains(&decoded.as_str()) { format!("{name}={mark}") } else { pair.to_owned() }
 }
 
 fn without_query(referer: &str) -> &str {
@@ -106,7 +156,7 @@ mod tests {
 
     use super::*;
 
-    fn exchange() -> Exchange {
+    pub(super) fn exchange() -> Exchange {
         Exchange {
             id: Uuid::nil(),
             time: datetime!(2026-01-02 03:04:05 UTC),
@@ -142,21 +192,37 @@ mod tests {
     #[test]
     fn a_long_field_does_not_cost_those_after_it() {
         let long = "\u{1b}".repeat(8 * 1024);
-        let line = combined(&Exchange {
+        let exchange = Exchange {
             user: Some(long.clone()),
+            host: long.clone(),
             uri: "/a".repeat(8 * 1024),
             referer: Some(long.clone()),
-            user_agent: Some(long),
+            user_agent: Some(long.clone()),
+            repository: Some(long.clone()),
+            reference: Some(long.clone()),
+            digest: Some(long.clone()),
+            content_type: Some(long),
             ..exchange()
-        });
-        assert!(line.len() < crate::telemetry::writer::LINE_BYTES_MAX, "{}", line.len());
+        };
+        for (format, end) in [(Format::Combined, "…\""), (Format::Gitlab, "\" -"), (Format::Json, "}")] {
+            let line = format.line(&exchange);
+            assert!(line.len() < crate::telemetry::writer::LINE_BYTES_MAX, "{}", line.len());
+            assert!(line.ends_with(end), "{line}");
+        }
+        let line = combined(&exchange);
         assert!(line.contains("… HTTP/1.1\" 200 2 \"") && line.ends_with("…\""), "{line}");
+        let object: serde_json::Value = serde_json::from_str(&Format::Json.line(&exchange)).unwrap();
+        assert!(object["uri"].as_str().unwrap().ends_with('…') && object["status"] == 200, "{object}");
     }
 
     #[test]
     fn an_unreadable_head_has_a_line() {
-        let line = unreadable(datetime!(2026-01-02 03:04:05 UTC), None, http::StatusCode::REQUEST_TIMEOUT);
-        assert_eq!(line, "- - - [02/Jan/2026:03:04:05 +0000] \"-\" 408 0 \"\" \"\"");
+        let (time, status) = (datetime!(2026-01-02 03:04:05 UTC), http::StatusCode::REQUEST_TIMEOUT);
+        let head = Unreadable { time, peer: None, status };
+        let check = |format: Format, expected: &str| assert_eq!(format.unreadable(&head), expected);
+        check(Format::Combined, "- - - [02/Jan/2026:03:04:05 +0000] \"-\" 408 0 \"\" \"\"");
+        check(Format::Gitlab, "- - - [02/Jan/2026:03:04:05 +0000] \"-\" 408 0 \"-\" \"-\" -");
+        check(Format::Json, r#"{"time":"2026-01-02T03:04:05Z","status":408,"handler":"unreadable"}"#);
     }
 
     #[track_caller]

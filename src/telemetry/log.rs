@@ -1,7 +1,8 @@
 //! The application's log: tracing events, and the `log` records of libraries, as one safe line each.
 
-use std::{collections::BTreeMap, fmt::Debug};
+use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
+use arc_swap::ArcSwap;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tracing::{
     Event, Level, Subscriber,
@@ -47,29 +48,43 @@ pub struct Settings {
     pub fields: BTreeMap<String, String>,
 }
 
+/// The log's settings, which can be exchanged while it is written.
+#[derive(Clone, Debug)]
+pub struct Log(Arc<ArcSwap<Settings>>);
+
+impl Log {
+    /// From now on lines are made, or left out, by these.
+    pub fn configure(&self, settings: Settings) {
+        self.0.store(Arc::new(settings));
+        // Every place that makes an event remembers whether somebody wants it.
+        tracing::callsite::rebuild_interest_cache();
+    }
+}
+
 /// Makes `writer` the place of every event of this process. The error says that a log was set up before.
-pub fn init(settings: &Settings, writer: Writer) -> Result<(), tracing::subscriber::SetGlobalDefaultError> {
-    let subscriber = tracing_subscriber::registry().with(Lines { settings: settings.clone(), writer });
+pub fn init(settings: Settings, writer: Writer) -> Result<Log, tracing::subscriber::SetGlobalDefaultError> {
+    let settings = Arc::new(ArcSwap::from_pointee(settings));
+    let subscriber = tracing_subscriber::registry().with(Lines { settings: Arc::clone(&settings), writer });
     tracing::subscriber::set_global_default(subscriber)?;
     // Fails only when another logger stands already; then the records of libraries go there, and ours here.
     if tracing_log::LogTracer::init().is_err() {
         tracing::warn!("the log records of libraries go elsewhere: another logger was set up before");
     }
-    Ok(())
+    Ok(Log(settings))
 }
 
 struct Lines {
-    settings: Settings,
+    settings: Arc<ArcSwap<Settings>>,
     writer: Writer,
 }
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn enabled(&self, metadata: &tracing::Metadata<'_>, _: Context<'_, S>) -> bool {
-        *metadata.level() <= self.settings.level
+        *metadata.level() <= self.settings.load().level
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.settings.level)
+        Some(self.settings.load().level)
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
@@ -79,11 +94,12 @@ impl<S: Subscriber> Layer<S> for Lines {
             return;
         }
         let mut fields = Fields { message: String::new(), rest: BTreeMap::new() };
-        for (name, value) in &self.settings.fields {
+        let settings = self.settings.load();
+        for (name, value) in &settings.fields {
             fields.rest.insert(name.clone(), Value::Text(value.clone()));
         }
         event.record(&mut fields);
-        self.writer.line(line(self.settings.format, *metadata.level(), SystemClock.now(), &fields));
+        self.writer.line(line(settings.format, *metadata.level(), SystemClock.now(), &fields));
     }
 }
 

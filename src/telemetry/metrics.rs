@@ -1,15 +1,20 @@
 //! Prometheus metrics: distribution's names where they exist, ours under `pierhead_`.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use crate::telemetry::exchange::Exchange;
+use crate::telemetry::{
+    acme::Figures, exchange::Exchange, passthrough::Passages, reloads::Reloads, upstream::Upstream,
+};
 
 /// Sizes from 1 KiB to 16 GiB, in steps of 4.
 const SIZES: [f64; 13] = [
@@ -43,6 +48,12 @@ pub struct Metrics {
     uploads_memory: IntGauge,
     limited: IntCounterVec,
     lines_dropped: IntCounter,
+    certificates: IntGaugeVec,
+    /// The labels of the ones above.
+    certificates_told: Mutex<Vec<(String, &'static str)>>,
+    certificates_refused: IntCounter,
+    passthrough: Passages,
+    pub reloads: Reloads,
     /// All that `requests` counts, whatever the labels.
     answered: AtomicU64,
 }
@@ -60,8 +71,10 @@ struct CacheCounters {
 impl Metrics {
     /// Makes and registers every metric. An error names two metrics of one name: a mistake in this file.
     pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
         let metrics = Self {
-            registry: Registry::new(),
+            passthrough: Passages::new(&registry)?,
+            registry,
             in_flight: IntGauge::new(
                 "registry_http_in_flight_requests",
                 "Requests being served; without distribution's label handler, which is known only at their end",
@@ -85,6 +98,16 @@ impl Metrics {
                 &["limit"],
             )?,
             lines_dropped: IntCounter::new("pierhead_log_lines_dropped_total", "Log lines lost to a slow reader")?,
+            certificates: IntGaugeVec::new(
+                Opts::new("pierhead_certificate_seconds_left", "Until a certificate ends; negative when it has ended"),
+                &["name", "key"],
+            )?,
+            certificates_told: Mutex::default(),
+            certificates_refused: IntCounter::new(
+                "pierhead_certificate_reload_failures_total",
+                "Changed certificate files that were not taken",
+            )?,
+            reloads: Reloads::new()?,
             answered: AtomicU64::new(0),
         };
         metrics.register()?;
@@ -109,7 +132,15 @@ impl Metrics {
         self.registry.register(Box::new(self.uploads_memory.clone()))?;
         self.registry.register(Box::new(self.limited.clone()))?;
         self.registry.register(Box::new(self.lines_dropped.clone()))?;
+        self.registry.register(Box::new(self.certificates.clone()))?;
+        self.registry.register(Box::new(self.certificates_refused.clone()))?;
+        self.reloads.register(&self.registry)?;
         self.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
+    }
+
+    /// Those of the servers behind us, where there are any: once.
+    pub fn upstream(&self) -> prometheus::Result<Upstream> {
+        Upstream::register(&self.registry)
     }
 
     /// A request's head was read; its end is told by [`Metrics::finished`].
@@ -156,6 +187,10 @@ impl Metrics {
         }
     }
 
+    pub const fn passthrough(&self) -> &Passages {
+        &self.passthrough
+    }
+
     pub fn connection_opened(&self) {
         self.connections.inc();
     }
@@ -178,7 +213,7 @@ impl Metrics {
         raise(&self.limited.with_label_values(&[limit]), total);
     }
 
-    /// Takes over the total that a [`crate::telemetry::writer::Writer`] counted.
+    /// Takes over the total of [`crate::telemetry::writer::Losses`].
     pub fn set_log_lines_dropped(&self, total: u64) {
         raise(&self.lines_dropped, total);
     }
@@ -186,6 +221,33 @@ impl Metrics {
     /// As they were last told.
     pub fn log_lines_dropped(&self) -> u64 {
         self.lines_dropped.get()
+    }
+
+    /// The certificates in force: a name (the first that one is for), the type of its key, and the seconds until it ends.
+    /// Those that were told before and are none of these are forgotten.
+    pub fn set_certificates(&self, certificates: &[(String, &'static str, i64)]) {
+        let mut told = self.certificates_told.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, key) in told.drain(..) {
+            if !certificates.iter().any(|(other, kind, _)| (other, *kind) == (&name, key)) {
+                // It was told, so it is there.
+                let _ = self.certificates.remove_label_values(&[&name, key]);
+            }
+        }
+        // Of two that read alike the earlier is the one that is shown.
+        for (name, key, seconds) in certificates.iter().rev() {
+            self.certificates.with_label_values(&[name, *key]).set(*seconds);
+            told.push((name.clone(), *key));
+        }
+    }
+
+    /// Files of certificates have changed and were not taken.
+    pub fn certificate_refused(&self) {
+        self.certificates_refused.inc();
+    }
+
+    /// Adds those of certificates that are asked for by themselves; once for each process.
+    pub fn acme(&self) -> prometheus::Result<Figures> {
+        Figures::new(&self.registry)
     }
 
     /// The text exposition format, version 0.0.4.
@@ -256,9 +318,14 @@ mod tests {
         metrics.set_limited("access", 2);
         metrics.set_log_lines_dropped(3);
         metrics.set_log_lines_dropped(3);
+        metrics.set_certificates(&[("old.test".to_owned(), "rsa", 7), ("a.test".to_owned(), "ecdsa", 9)]);
+        metrics.set_certificates(&[("a.test".to_owned(), "ecdsa", -5), ("a.test".to_owned(), "ecdsa", 8)]);
+        metrics.certificate_refused();
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
         for line in [
             "registry_http_in_flight_requests 1",
+            "pierhead_certificate_seconds_left{key=\"ecdsa\",name=\"a.test\"} -5",
+            "pierhead_certificate_reload_failures_total 1",
             "registry_http_requests_total{code=\"408\",handler=\"unreadable\",method=\"other\"} 1",
             "registry_storage_cache_total{type=\"Request\"} 5",
             "registry_storage_cache_total{type=\"Hit\"} 2",
@@ -274,6 +341,7 @@ mod tests {
             assert!(text.contains(line), "{line} in {text}");
         }
         assert_eq!(metrics.requests_total(), 1);
+        assert!(!text.contains("old.test"), "{text}");
     }
 
     #[test]

@@ -7,9 +7,13 @@
 //! Never: a raw control character in a line, a secret of a query, a label whose values a client can choose.
 
 pub mod access;
+pub mod acme;
 pub mod exchange;
 pub mod log;
 pub mod metrics;
+pub mod passthrough;
 pub mod process;
+pub mod reloads;
 pub mod text;
+pub mod upstream;
 pub mod writer;

@@ -18,7 +18,10 @@ use time::{Duration, OffsetDateTime};
 
 use crate::{
     clock::Clock,
-    tls::pem::{self, Pair, Strictness},
+    tls::{
+        judge::Warning,
+        pem::{self, Pair, Strictness},
+    },
 };
 
 /// The longest life that the strictest clients accept of a certificate made by a private authority is 825 days.
@@ -101,8 +104,10 @@ fn wanted_names(names: &[String]) -> Vec<String> {
 }
 
 fn usable(certificate: &Path, key: &Path, now: OffsetDateTime) -> Option<Pair> {
-    let pair = pem::load(certificate, key, Strictness::Strict, now).ok()?;
-    (pair.expires() - now > RENEWAL).then_some(pair)
+    let pair = pem::load(certificate, key, Strictness::Lenient, now).ok()?;
+    // The authority's certificate is none of a server.
+    let sound = pair.warnings().iter().all(|warning| *warning == Warning::NoNames);
+    (sound && pair.expires() - now > RENEWAL).then_some(pair)
 }
 
 /// The authority is recognised by its name and key alone, so its parameters can be built again to sign with.

@@ -1,29 +1,35 @@
 //! What the edge presents: certificates, their keys, and the terms of a handshake.
 //!
-//! `pem` reads and judges a pair of files, `development` makes a pair where none is configured, `Certificates` holds
-//! the pairs by name and is swapped as a whole while connections run, and [`server_config`] turns [`Settings`] into
-//! the configuration that the accept loop hands to each handshake. Resumption tickets are sealed with keys that rotate
-//! and live in this process's memory only; early data (0-RTT) is never accepted. `trust` is the other side: whom we
-//! believe when we are the client.
+//! `pem` reads a pair of files, with `blocks` for what is no PEM, `key` for keys and `judge` for chains; `development`
+//! makes a pair where none is configured. [`Certificates`] holds the pairs by name, [`server_config`] turns [`Settings`]
+//! into the configuration of a handshake, and [`Terms`] holds both and is exchanged while connections run. `sessions`
+//! are taken up again; early data (0-RTT) is never accepted. `trust` is the other side: whom we believe when we are the
+//! client.
 //!
 //! This module never reads the configuration file, never listens and never decides when to load again.
 
+pub mod blocks;
 pub mod certificates;
 pub mod client;
 pub mod development;
+pub mod groups;
+pub mod judge;
 pub mod pem;
+pub mod sessions;
 pub mod trust;
 
+mod key;
 mod suites;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustls::{
     ServerConfig, SupportedProtocolVersion,
     crypto::{CryptoProvider, aws_lc_rs},
 };
 
-use crate::tls::certificates::Certificates;
+use crate::tls::{certificates::Certificates, groups::Group};
 
 /// The terms of every handshake.
 #[derive(Clone, Debug)]
@@ -32,15 +38,25 @@ pub struct Settings {
     /// Cipher suites by the names that Go gives them; empty means every suite that rustls has. As in Go they restrict
     /// TLS 1.2 only: the three suites of TLS 1.3 are always offered.
     pub cipher_suites: Vec<String>,
+    /// Of the key exchange; empty means all, the post-quantum hybrid among them.
+    pub groups: Vec<Group>,
     /// `None`: clients are not asked for a certificate.
     pub client: Option<client::Settings>,
     /// Whether `h2` is offered beside `http/1.1`.
     pub http2: Http2,
+    pub sessions: sessions::Settings,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { minimum: Version::Tls12, cipher_suites: Vec::new(), client: None, http2: Http2::Offered }
+        Self {
+            minimum: Version::Tls12,
+            cipher_suites: Vec::new(),
+            groups: Vec::new(),
+            client: None,
+            http2: Http2::Offered,
+            sessions: sessions::Settings::default(),
+        }
     }
 }
 
@@ -75,7 +91,7 @@ pub fn install_provider() {
     let _ = provider().install_default();
 }
 
-/// The post-quantum hybrid first, so that it is chosen whenever the client has it.
+/// With the post-quantum hybrid, and that first.
 fn provider() -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
     provider.kx_groups.sort_by_key(|group| group.name() != rustls::NamedGroup::X25519MLKEM768);
@@ -86,6 +102,7 @@ fn provider() -> CryptoProvider {
 pub fn server_config(settings: &Settings, certificates: Arc<Certificates>) -> Result<Arc<ServerConfig>, Error> {
     let mut provider = provider();
     suites::restrict(&mut provider.cipher_suites, &settings.cipher_suites)?;
+    groups::restrict(&mut provider.kx_groups, &settings.groups);
     let provider = Arc::new(provider);
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&protocol_versions(settings.minimum))?;
@@ -94,12 +111,39 @@ pub fn server_config(settings: &Settings, certificates: Arc<Certificates>) -> Re
         Some(client) => builder.with_client_cert_verifier(client::verifier(client, &provider)?),
     };
     let mut config = builder.with_cert_resolver(certificates);
-    config.ticketer = aws_lc_rs::Ticketer::new()?;
+    sessions::set_up(&mut config, settings.sessions)?;
     config.alpn_protocols = match settings.http2 {
         Http2::Offered => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
         Http2::Disabled => vec![b"http/1.1".to_vec()],
     };
     Ok(Arc::new(config))
+}
+
+/// The terms in force, with the certificates that they look up.
+#[derive(Debug)]
+pub struct Terms {
+    config: ArcSwap<ServerConfig>,
+    certificates: Arc<Certificates>,
+}
+
+impl Terms {
+    pub fn new(settings: &Settings, certificates: Arc<Certificates>) -> Result<Self, Error> {
+        let config = server_config(settings, Arc::clone(&certificates))?;
+        Ok(Self { config: ArcSwap::new(config), certificates })
+    }
+
+    /// From now on handshakes follow these, and no session from before is taken up again: who was trusted then may not
+    /// be any more.
+    pub fn replace(&self, settings: &Settings) -> Result<(), Error> {
+        self.config.store(server_config(settings, Arc::clone(&self.certificates))?);
+        Ok(())
+    }
+
+    /// For a client that asks for this name; `None` where it has to hear that nobody of that name is here.
+    #[must_use]
+    pub fn for_name(&self, name: Option<&str>) -> Option<Arc<ServerConfig>> {
+        self.certificates.answers(name).then(|| self.config.load_full())
+    }
 }
 
 fn protocol_versions(minimum: Version) -> Vec<&'static SupportedProtocolVersion> {

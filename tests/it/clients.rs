@@ -39,6 +39,11 @@ pub(crate) const ORAS: Play = Play { programs: &["oras"], needs_root: false, act
 pub(crate) const REGCTL: Play = Play { programs: &["regctl"], needs_root: false, act: regctl };
 
 impl Play {
+    /// What it takes beside skopeo.
+    pub(crate) const fn programs(&self) -> &'static [&'static str] {
+        self.programs
+    }
+
     /// Over that storage, or a directory.
     pub(crate) fn run(&self, storage: Option<&Storage>) {
         if let Some(stage) = Stage::set_with(self.programs, storage, Auth::Token) {

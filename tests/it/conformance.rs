@@ -3,7 +3,7 @@
 //! The suite asks for no token that would let it mount from another repository: mounts are shown where every user may
 //! read everything.
 
-use std::fs;
+use std::{collections::BTreeMap, fs, path::Path};
 
 use regex::{Captures, Regex};
 
@@ -41,6 +41,24 @@ pub(crate) fn check_but_for(version: &str, auth: Auth, storage: &Storage, tolera
     let directory = tempfile::tempdir().unwrap();
     let here = directory.path();
     let registry = Registry::start_on(&Program::pierhead(), &here.join("server"), storage, Transport::Tls, auth);
+    let report = report(&registry, version, here);
+    let counts = Counts::read(&report);
+    println!("conformance {version}: {counts:?}");
+    for case in cases(&report, "skipped") {
+        println!("conformance {version}: skipped {case}");
+    }
+    let mut failed = cases(&report, "failure");
+    let all = failed.len();
+    let is_tolerated = |case: &str| tolerated.is_some_and(|sentence| case.ends_with(&format!(": {sentence}")));
+    failed.retain(|case| !is_tolerated(case));
+    println!("conformance {version}: tolerated {}", all - failed.len());
+    assert!(failed.is_empty() && counts.errors == 0, "conformance {version}: {counts:?}\n{}", failed.join("\n"));
+    assert_eq!(all, counts.failures as usize, "conformance {version}: {counts:?}");
+    assert!(counts.tests >= TESTS_MIN, "conformance {version}: only {counts:?}");
+}
+
+/// Runs the suite and gives its report; its files go to a directory.
+pub(crate) fn report(registry: &Registry, version: &str, here: &Path) -> String {
     let results = here.join("results");
     let mut suite = command::<&str>("conformance", []);
     suite
@@ -55,21 +73,14 @@ pub(crate) fn check_but_for(version: &str, auth: Auth, storage: &Storage, tolera
         .env("OCI_VERSION", version)
         .env("OCI_RESULTS_DIR", &results);
     let output = suite.output().unwrap();
-    let report = fs::read_to_string(results.join("junit.xml"))
-        .unwrap_or_else(|error| panic!("no report ({error}): {}", String::from_utf8_lossy(&output.stderr)));
-    let counts = Counts::read(&report);
-    println!("conformance {version}: {counts:?}");
-    for case in cases(&report, "skipped") {
-        println!("conformance {version}: skipped {case}");
-    }
-    let mut failed = cases(&report, "failure");
-    let all = failed.len();
-    let is_tolerated = |case: &str| tolerated.is_some_and(|sentence| case.ends_with(&format!(": {sentence}")));
-    failed.retain(|case| !is_tolerated(case));
-    println!("conformance {version}: tolerated {}", all - failed.len());
-    assert!(failed.is_empty() && counts.errors == 0, "conformance {version}: {counts:?}\n{}", failed.join("\n"));
-    assert_eq!(all, counts.failures as usize, "conformance {version}: {counts:?}");
-    assert!(counts.tests >= TESTS_MIN, "conformance {version}: only {counts:?}");
+    fs::read_to_string(results.join("junit.xml"))
+        .unwrap_or_else(|error| panic!("no report ({error}): {}", String::from_utf8_lossy(&output.stderr)))
+}
+
+/// How each case ended, by its name.
+pub(crate) fn outcomes(report: &str) -> BTreeMap<String, String> {
+    let case = Regex::new(r#"<testcase name="([^"]*)"[^>]*status="([^"]*)""#).unwrap();
+    case.captures_iter(report).map(|found| (found[1].to_owned(), found[2].to_owned())).collect()
 }
 
 /// What the report says of itself.
@@ -118,4 +129,6 @@ fn a_report_is_read_by_its_attributes() {
     assert_eq!(Counts::read(report), Counts { tests: 3, failures: 1, errors: 0, skipped: 1 });
     assert_eq!(cases(report, "failure"), ["s/b: unexpected status; code"]);
     assert_eq!(cases(report, "skipped"), ["s/c: "]);
+    let ended = [("s/a", "passed"), ("s/b", "failure"), ("s/c", "skipped")];
+    assert_eq!(outcomes(report), ended.map(|(name, status)| (name.to_owned(), status.to_owned())).into());
 }

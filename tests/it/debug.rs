@@ -3,7 +3,7 @@
 use std::{fs, net::SocketAddr, path::PathBuf, process::Command, sync::Arc, time::Duration};
 
 use pierhead::{
-    health::Health,
+    health::{Health, probe::Probe, readiness::Readiness},
     server::debug::{Debug, Pages},
     telemetry::metrics::Metrics,
 };
@@ -24,8 +24,10 @@ async fn start() -> (SocketAddr, JoinHandle<()>) {
     let debug = Debug::bind("127.0.0.1:0").await.unwrap();
     assert_eq!(debug.warning(), None);
     let address = debug.address().unwrap();
+    let health = Health::default();
     let pages = Pages {
-        health: Health::default(),
+        health: health.clone(),
+        readiness: Readiness::new(health, "storage".to_owned(), Probe::call(|| async { Ok(()) })),
         metrics: Arc::new(Metrics::new().unwrap()),
         metrics_path: Some("/metrics".to_owned()),
         started: Instant::now(),
@@ -55,10 +57,14 @@ async fn ask(address: SocketAddr, request: &str) -> (u16, Vec<u8>) {
 async fn each_page_answers() {
     let (address, server) = start().await;
     for (request, status, part) in [
+        ("GET /healthz", 200, "ok"),
+        ("GET /readyz", 200, "{}"),
         ("GET /debug/health", 200, "{}"),
         ("GET /debug/health/down", 404, ""),
         ("POST /debug/health/down", 200, ""),
         ("GET /debug/health", 503, "manual"),
+        ("GET /readyz", 503, "manual"),
+        ("GET /healthz", 200, "ok"),
         ("POST /debug/health/up", 200, ""),
         ("GET /debug/health", 200, "{}"),
         ("GET /metrics", 200, "pierhead_build_info{version=\""),
@@ -133,6 +139,7 @@ async fn variables_are_numbers_and_no_page_tells_a_secret() {
     let names: Vec<&str> = variables.as_object().unwrap().keys().map(String::as_str).collect();
     let expected = [
         "cmdline",
+        "config_generation",
         "descriptors_open",
         "log_lines_dropped",
         "requests_total",

@@ -303,6 +303,7 @@ pub(crate) fn api() -> Settings {
     Settings {
         base: Base::new("/", None).expect("the root"),
         headers: HeaderMap::new(),
+        hsts: None,
         mode: Mode::Full,
         catalog_max: 1000,
         tags_max: 10_000,
@@ -351,7 +352,7 @@ async fn collect(body: Body) -> (Bytes, bool) {
     let mut content = match body {
         Body::Empty => return (Bytes::new(), false),
         Body::Full(bytes) => return (bytes, false),
-        Body::Stream { content, .. } => content,
+        Body::Stream { content, .. } | Body::Open(content) => content,
     };
     let mut bytes = BytesMut::new();
     while let Some(chunk) = content.next().await {

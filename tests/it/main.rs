@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where it meets what it did not expect")]
 
+mod acme;
 mod architecture;
 mod boundaries;
 mod chunked;
@@ -15,15 +16,20 @@ mod doctor;
 mod downloads;
 mod dropin;
 mod dropin_layout;
+mod edge;
+mod edge_tls;
 mod faults;
 mod gateway;
 mod grace;
 mod hostile;
+mod import;
 mod interleavings;
+mod lifecycle;
 mod limits;
 mod manifests;
 mod meddling;
 mod mount;
+mod passthrough;
 mod peers;
 mod pull;
 mod push;
@@ -45,4 +51,5 @@ mod tags;
 mod tokens;
 mod upload_bed;
 mod uploads;
+mod upstream;
 mod wire;

@@ -27,6 +27,17 @@ pub(crate) struct Peer {
     usage: Box<dyn Fn() -> Usage>,
 }
 
+impl Peer {
+    pub(crate) fn new(
+        name: &str,
+        host: String,
+        certificate: &Certificate,
+        usage: impl Fn() -> Usage + 'static,
+    ) -> Self {
+        Self { name: name.to_owned(), host, certificate: certificate.clone(), usage: Box::new(usage) }
+    }
+}
+
 #[test]
 fn large_figures_beside_nginx_and_docker_registry() {
     if !tools::large() {
@@ -52,12 +63,8 @@ fn large_figures_beside_nginx_and_docker_registry() {
 pub(crate) fn alone(here: &Path, storage: &Storage) -> Peer {
     let program = Program::pierhead_release().unwrap_or_else(Program::pierhead);
     let registry = Registry::start_on(&program, &here.join("server"), storage, Transport::Tls, Auth::None);
-    Peer {
-        name: program.name.to_owned(),
-        host: registry.host(),
-        certificate: registry.certificate.clone(),
-        usage: Box::new(move || registry.usage()),
-    }
+    let certificate = registry.certificate.clone();
+    Peer::new(program.name, registry.host(), &certificate, move || registry.usage())
 }
 
 /// What ours is compared with.
@@ -66,15 +73,12 @@ pub(crate) fn behind_nginx(here: &Path, storage: &Storage) -> Peer {
     let registry = Registry::start_on(&program, &here.join("server"), storage, Transport::Plain, Auth::None);
     let certificate = registry.certificate.clone();
     let nginx = Nginx::start(here, registry.address, &certificate);
-    Peer {
-        name: format!("nginx + {}", program.name),
-        host: nginx.address.to_string(),
-        certificate,
-        usage: Box::new(move || registry.usage() + nginx.usage()),
-    }
+    let host = nginx.address.to_string();
+    let usage = move || registry.usage() + nginx.usage();
+    Peer::new(&format!("nginx + {}", program.name), host, &certificate, usage)
 }
 
-fn measure(peer: &Peer, images: &Layout, here: &Path) {
+pub(crate) fn measure(peer: &Peer, images: &Layout, here: &Path) {
     push(peer, images, "small");
     report(peer, "push of 1 GiB (skopeo, PATCH)", || push(peer, images, "large"));
     pull(peer, images, here);

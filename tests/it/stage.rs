@@ -42,9 +42,14 @@ impl Stage {
         let storage = storage.map_or_else(|| Storage::directory(&here.join("data")), Clone::clone);
         let server = here.join("server");
         let registry = Registry::start_on(&Program::pierhead(), &server, &storage, Transport::Tls, auth);
-        let image = Layout::create(&here.join("image"));
+        Some(Self::around(registry, directory))
+    }
+
+    /// With a registry that runs already.
+    pub(crate) fn around(registry: Registry, directory: TempDir) -> Self {
+        let image = Layout::create(&directory.path().join("image"));
         let digest = image.add_image(TAG, 1);
-        Some(Self { registry, image, digest, directory })
+        Self { registry, image, digest, directory }
     }
 
     pub(crate) fn path(&self) -> &Path {

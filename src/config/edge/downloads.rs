@@ -14,9 +14,9 @@ use crate::config::{
 };
 
 pub(in crate::config) const KEYS: &[Key] = &[
-    value("inline_max").or("64KiB"),
-    values("redirect_networks"),
-    values("forward_networks"),
+    value("inline_max").or("64KiB").live(),
+    values("redirect_networks").live(),
+    values("forward_networks").live(),
     value("url_window").or("5m"),
 ];
 

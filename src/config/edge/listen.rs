@@ -14,8 +14,13 @@ use crate::config::{
     section::{Field, Section},
 };
 
-pub(in crate::config) const KEYS: &[Key] =
-    &[value("address"), value("tls"), value("proxy_protocol").or("off"), value("mode").or("0666")];
+pub(in crate::config) const KEYS: &[Key] = &[
+    value("address"),
+    value("tls"),
+    value("proxy_protocol").or("off"),
+    value("passthrough").or("true"),
+    value("mode").or("0666"),
+];
 
 /// The permissions of the socket that `http.net: unix` means, and the default of `mode`: as with the registry that we
 /// replace, whoever may enter the directory may connect.
@@ -27,6 +32,8 @@ pub struct Listener {
     pub place: Place,
     pub encryption: Encryption,
     pub proxy_protocol: ProxyProtocol,
+    /// Whether the names of `edge.passthrough` are somebody else's here.
+    pub passthrough: bool,
 }
 
 /// Where a listener's socket comes from.
@@ -141,7 +148,7 @@ pub(in crate::config) fn read<'a>(
     let Some(listed) = edge.find("listen") else {
         let field = http.need("addr")?;
         let place = of_http(http, &field)?;
-        let listener = Listener { place, encryption: usual, proxy_protocol: ProxyProtocol::Off };
+        let listener = Listener { place, encryption: usual, proxy_protocol: ProxyProtocol::Off, passthrough: true };
         if usual == Encryption::Plain && !listener.is_local() {
             let text = "is not set: tokens, passwords and images travel unencrypted from here";
             warnings.push(Warning { key: "http.tls".to_owned(), text: text.to_owned() });
@@ -171,7 +178,7 @@ fn of_edge<'a>(
     if let Value::Scalar { .. } = field.node().value {
         let place = place(field, MODE)?;
         return checked(
-            Listener { place, encryption: usual, proxy_protocol: ProxyProtocol::Off },
+            Listener { place, encryption: usual, proxy_protocol: ProxyProtocol::Off, passthrough: true },
             field,
             claims,
             warnings,
@@ -185,15 +192,17 @@ fn of_edge<'a>(
         return Err(mode.fail("is for sockets of the file system, unix:/path"));
     }
     let proxy_protocol = proxy_protocol(&section.need("proxy_protocol")?)?;
+    let passthrough = section.boolean("passthrough")?;
     let Some(written) = section.find("tls") else {
-        return checked(Listener { place, encryption: usual, proxy_protocol }, &address, claims, warnings);
+        let listener = Listener { place, encryption: usual, proxy_protocol, passthrough };
+        return checked(listener, &address, claims, warnings);
     };
     let encryption = if written.boolean()? { Encryption::Tls } else { Encryption::Plain };
     if (encryption, usual) == (Encryption::Tls, Encryption::Plain) {
         return Err(written.fail("asks for TLS, but no certificate is configured"));
     }
     claims.claim(address, &place)?;
-    Ok(Listener { place, encryption, proxy_protocol })
+    Ok(Listener { place, encryption, proxy_protocol, passthrough })
 }
 
 /// A listener of which nobody has said whether it is meant to be plain.

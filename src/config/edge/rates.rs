@@ -16,9 +16,9 @@ use crate::config::{
 const BOTH: &[Key] = &[value("per_address"), value("per_subject")];
 
 pub(in crate::config) const KEYS: &[Key] = &[
-    section("requests", BOTH).always(),
-    section("bytes_in", BOTH).always(),
-    section("bytes_out", BOTH).always(),
+    section("requests", BOTH).always().live(),
+    section("bytes_in", BOTH).always().live(),
+    section("bytes_out", BOTH).always().live(),
     value("clients_max").or("100000"),
 ];
 

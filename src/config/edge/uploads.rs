@@ -10,7 +10,7 @@ use crate::config::{
 };
 
 pub(in crate::config) const KEYS: &[Key] =
-    &[value("token_grace").or("1h"), value("memory").or("256MiB"), value("blob_size_max"), value("open_max")];
+    &[value("token_grace").or("1h").live(), value("memory").or("256MiB"), value("blob_size_max"), value("open_max")];
 
 /// Least memory that uploads may be given, in bytes: one upload must be able to fill one part.
 const MEMORY_MIN: u64 = 1 << 20;

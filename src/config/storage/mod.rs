@@ -20,10 +20,10 @@ pub(in crate::config) const KEYS: &[Key] = &[
     parameters("s3", s3::KEYS),
     parameters("s3aws", s3::KEYS),
     parameters("s3_v2", s3::KEYS),
-    parameters("delete", &[value("enabled").or("false")]).always(),
+    parameters("delete", &[value("enabled").or("false")]).always().live(),
     parameters(
         "redirect",
-        &[value("disable").or("false"), value("expirydelay").or("20m"), values("exceptions").inert()],
+        &[value("disable").or("false").live(), value("expirydelay").or("20m"), values("exceptions").inert()],
     )
     .always(),
     parameters("cache", &[value("blobdescriptor"), value("layerinfo"), value("blobdescriptorsize").or("10000")])
@@ -31,7 +31,7 @@ pub(in crate::config) const KEYS: &[Key] = &[
     parameters(
         "maintenance",
         &[
-            parameters("readonly", &[value("enabled").or("false")]).always(),
+            parameters("readonly", &[value("enabled").or("false")]).always().live(),
             parameters(
                 "uploadpurging",
                 &[
@@ -89,6 +89,15 @@ pub enum Driver {
     Memory,
     /// Under any of its names.
     S3(Box<S3>),
+    /// Nothing is stored here: another registry answers.
+    None,
+}
+
+/// Whether there must be a driver.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::config) enum Demand {
+    Required,
+    Optional,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -116,12 +125,13 @@ pub struct Purging {
 impl Storage {
     pub(in crate::config) fn read(
         storage: &Section<'_>,
+        demand: Demand,
         environment: &Environment,
         warnings: &mut Vec<Warning>,
     ) -> Result<Self> {
         let maintenance = storage.need_section("maintenance")?;
         Ok(Self {
-            driver: driver(storage, environment, warnings)?,
+            driver: driver(storage, demand, environment, warnings)?,
             delete: storage.need_section("delete")?.boolean("enabled")?,
             redirect: redirect(&storage.need_section("redirect")?)?,
             cache: cache(&storage.need_section("cache")?, warnings)?,
@@ -131,9 +141,15 @@ impl Storage {
     }
 }
 
-fn driver(storage: &Section<'_>, environment: &Environment, warnings: &mut Vec<Warning>) -> Result<Driver> {
+fn driver(
+    storage: &Section<'_>,
+    demand: Demand,
+    environment: &Environment,
+    warnings: &mut Vec<Warning>,
+) -> Result<Driver> {
     let mut drivers: Vec<_> = storage.fields().filter(|(name, _)| !SETTINGS.contains(name)).collect();
     let (name, field) = match (drivers.pop(), drivers.as_slice()) {
+        (None, _) if demand == Demand::Optional => return Ok(Driver::None),
         (None, _) => bail!("{}: storage names no driver; {DRIVERS}", storage.origin()),
         (Some(driver), []) => driver,
         (Some(_), _) => {

@@ -1,7 +1,10 @@
 //! Names, ports and proxies.
 
 use super::*;
-use crate::config::edge::listen::{Encryption, ProxyProtocol};
+use crate::config::{
+    edge::listen::{Encryption, ProxyProtocol},
+    environment::PassedBy,
+};
 
 /// Each listener as a line: `place tls|plain off|required`.
 fn listeners(config: &Config) -> Vec<String> {
@@ -24,18 +27,18 @@ fn edge(keys: &str) -> String {
 
 #[test]
 fn listeners_are_what_is_written() {
-    let check = |keys: &str, expected: Vec<String>| check(&edge(keys), listeners, expected);
-    check("strict: false", strings([":5000 tls off"]));
-    check("listen: [':443', '*:444']", strings([":443 tls off", ":444 tls off"]));
-    check(
+    let check_listeners = |keys: &str, expected: Vec<String>| check(&edge(keys), listeners, expected);
+    check_listeners("strict: false", strings([":5000 tls off"]));
+    check_listeners("listen: [':443', '*:444']", strings([":443 tls off", ":444 tls off"]));
+    check_listeners(
         "listen: [{address: '0.0.0.0:443'}, {address: '[::]:443', tls: on}, {address: '127.0.0.1:5010', tls: off}]",
         strings(["0.0.0.0:443 tls off", "[::]:443 tls off", "127.0.0.1:5010 plain off"]),
     );
-    check(
+    check_listeners(
         "trusted_proxies: [10.0.0.0/8], listen: [{address: 'localhost:0', proxy_protocol: required}, 'localhost:0']",
         strings(["localhost:0 tls required", "localhost:0 tls off"]),
     );
-    check(
+    check_listeners(
         "listen: ['unix:/run/a', 'systemd:web.socket']",
         strings(["unix:/run/a tls off", "systemd:web.socket tls off"]),
     );
@@ -44,7 +47,7 @@ fn listeners_are_what_is_written() {
         _ => 0,
     };
     for (text, expected) in [("0660", 0o660), ("'660'", 0o660), ("0o600", 0o600), ("~", 0o666)] {
-        super::check(&edge(&format!("listen: [{{address: 'unix:./a', mode: {text}}}]")), mode, expected);
+        check(&edge(&format!("listen: [{{address: 'unix:./a', mode: {text}}}]")), mode, expected);
     }
     let environment = [("REGISTRY_EDGE_LISTEN_0_ADDRESS", ":1"), ("REGISTRY_EDGE_LISTEN_1_PROXY_PROTOCOL", "off")];
     let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
@@ -55,28 +58,28 @@ fn listeners_are_what_is_written() {
 
 #[test]
 fn listeners_that_cannot_be_are_refused() {
-    let refused = |keys: &str, expected: &str| refused(&edge(keys), expected);
-    refused("listen: []", "f.yml:4: edge.listen must list one address at least");
-    refused("listen: ':443'", "f.yml:4: edge.listen must be a list");
-    refused("listen: [{}]", "edge.listen.0.address is required");
+    let refused_keys = |keys: &str, expected: &str| refused(&edge(keys), expected);
+    refused_keys("listen: []", "f.yml:4: edge.listen must list one address at least");
+    refused_keys("listen: ':443'", "f.yml:4: edge.listen must be a list");
+    refused_keys("listen: [{}]", "edge.listen.0.address is required");
     for address in ["443", "*", "*443", "host", "::1:80", "tcp:http", "http://h:1", ""] {
-        refused(&format!("listen: ['{address}']"), "edge.listen.0 must be an address such as :443");
+        refused_keys(&format!("listen: ['{address}']"), "edge.listen.0 must be an address such as :443");
     }
-    refused("listen: ['unix:run']", "edge.listen.0 must be the path of a socket");
+    refused_keys("listen: ['unix:run']", "edge.listen.0 must be the path of a socket");
     for name in ["", "a b", "a:b"] {
-        refused(&format!("listen: ['systemd:{name}']"), "edge.listen.0 must name a socket");
+        refused_keys(&format!("listen: ['systemd:{name}']"), "edge.listen.0 must name a socket");
     }
-    refused("listen: [{address: ':1', mode: 0600}]", "edge.listen.0.mode is for sockets of the file system");
+    refused_keys("listen: [{address: ':1', mode: 0600}]", "edge.listen.0.mode is for sockets of the file system");
     for mode in ["0999", "rw", "''", "01777", "+7"] {
-        refused(&format!("listen: [{{address: 'unix:/a', mode: {mode}}}]"), "it must be permissions such as 0660");
+        refused_keys(&format!("listen: [{{address: 'unix:/a', mode: {mode}}}]"), "it must be permissions such as 0660");
     }
-    refused("listen: [{address: ':1', proxy_protocol: optional}]", "edge.listen.0.proxy_protocol is \"optional\"");
-    refused(
+    refused_keys("listen: [{address: ':1', proxy_protocol: optional}]", "edge.listen.0.proxy_protocol is \"optional\"");
+    refused_keys(
         "listen: [{address: ':1', proxy_protocol: required}]",
         "f.yml:4: edge.listen requires the PROXY protocol, but edge.trusted_proxies names nobody",
     );
-    refused("listen: [{adress: ':1'}]", "edge.listen.0.adress: there is no such key; this section knows address");
-    super::refused("edge: {listen: [{address: ':1', tls: on}]}", "edge.listen.0.tls asks for TLS, but no certificate");
+    refused_keys("listen: [{adress: ':1'}]", "edge.listen.0.adress: there is no such key; this section knows address");
+    refused("edge: {listen: [{address: ':1', tls: on}]}", "edge.listen.0.tls asks for TLS, but no certificate");
 }
 
 #[test]
@@ -110,17 +113,17 @@ fn redirects_lead_to_the_external_url() {
     let redirect = |config: &Config| {
         config.http.redirect.as_ref().map(|redirect| format!("{} {}", redirect.place, redirect.authority))
     };
-    let check = |value: &str, expected: Option<&str>| {
+    let check_redirect = |value: &str, expected: Option<&str>| {
         let keys = format!("external_url: 'https://r.example.com:5050/', redirect_http_to_https: {value}");
-        super::check(&edge(&keys), redirect, expected.map(str::to_owned));
+        check(&edge(&keys), redirect, expected.map(str::to_owned));
     };
-    check("true", Some(":80 r.example.com:5050"));
-    check("{}", Some(":80 r.example.com:5050"));
-    check("false", None);
-    check("~", None);
-    check("{port: 8080}", Some(":8080 r.example.com:5050"));
-    check("{address: '[::1]:8080'}", Some("[::1]:8080 r.example.com:5050"));
-    check("{address: 'systemd:plain'}", Some("systemd:plain r.example.com:5050"));
+    check_redirect("true", Some(":80 r.example.com:5050"));
+    check_redirect("{}", Some(":80 r.example.com:5050"));
+    check_redirect("false", None);
+    check_redirect("~", None);
+    check_redirect("{port: 8080}", Some(":8080 r.example.com:5050"));
+    check_redirect("{address: '[::1]:8080'}", Some("[::1]:8080 r.example.com:5050"));
+    check_redirect("{address: 'systemd:plain'}", Some("systemd:plain r.example.com:5050"));
     let key = "edge.redirect_http_to_https";
     refused(&edge("redirect_http_to_https: true"), &format!("f.yml:4: {key} needs edge.external_url"));
     refused(
@@ -141,10 +144,10 @@ fn proxies() {
         let networks: Vec<_> = proxies.networks.iter().map(ToString::to_string).collect();
         format!("{} {} {} {}", networks.join(","), proxies.unix, proxies.header, proxies.recursive)
     };
-    let check = |keys: &str, expected: &str| super::check(&edge(keys), read, expected.to_owned());
-    check("strict: false", " false x-forwarded-for true");
-    check("trusted_proxies: [10.1.2.3/8, 'fd00::1', unix]", "10.0.0.0/8,fd00::1/128 true x-forwarded-for true");
-    check("trusted_proxies: [unix], real_ip: {header: Forwarded, recursive: off}", " true forwarded false");
+    let check_read = |keys: &str, expected: &str| check(&edge(keys), read, expected.to_owned());
+    check_read("strict: false", " false x-forwarded-for true");
+    check_read("trusted_proxies: [10.1.2.3/8, 'fd00::1', unix]", "10.0.0.0/8,fd00::1/128 true x-forwarded-for true");
+    check_read("trusted_proxies: [unix], real_ip: {header: Forwarded, recursive: off}", " true forwarded false");
     refused(&edge("trusted_proxies: [proxy.example.com]"), "edge.trusted_proxies.0 is \"proxy.example.com\"");
     refused(&edge("real_ip: {header: 'a b'}"), "edge.real_ip.header is \"a b\", which is not a name");
     warned(&edge("real_ip: {header: X-Real-IP}"), "edge.real_ip.header", "without edge.trusted_proxies");
@@ -152,14 +155,18 @@ fn proxies() {
     warned("http: {relativeurls: false}", "http.relativeurls", "http.host or edge.trusted_proxies");
     let trusting = edge("trusted_proxies: [10.0.0.0/8]") + "\nhttp: {relativeurls: false}";
     assert_eq!(parse(&with(&trusting)).unwrap().warnings, []);
-    super::check(&trusting, |c| (c.http.relative_urls, c.http.external_url.is_some()), (false, false));
+    check(&trusting, |c| (c.http.relative_urls, c.http.external_url.is_some()), (false, false));
 }
 
 #[test]
 fn passed_sockets_have_names() {
     let names = |variables: &[(&str, &str)]| {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        variables.collect::<Environment>().passed_sockets(7).map_err(|error| error.to_string())
+        variables
+            .collect::<Environment>()
+            .passed_sockets(7)
+            .map(|passed| passed.names)
+            .map_err(|error| error.to_string())
     };
     assert_eq!(names(&[]), Ok(vec![]));
     let (mine, other) = (("LISTEN_PID", "7"), ("LISTEN_PID", "8"));
@@ -173,4 +180,35 @@ fn passed_sockets_have_names() {
     }
     let error = names(&[mine, ("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", "a")]).unwrap_err();
     assert_eq!(error, "LISTEN_FDNAMES: names 1 sockets, but LISTEN_FDS says 2");
+}
+
+fn of(variables: &[(&str, &str)]) -> Environment {
+    variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+#[test]
+fn a_predecessor_passes_addresses() {
+    let passed = |variables: &[(&str, &str)]| of(variables).passed_sockets(7).unwrap();
+    let names = ("LISTEN_FDNAMES", "pierhead-handover:127%2E0%2E0%2E1%3A5000:web");
+    let found = passed(&[("LISTEN_FDS", "3"), names]);
+    assert_eq!(found.by, PassedBy::Predecessor);
+    assert_eq!(found.names, strings(["pierhead-handover", "127.0.0.1:5000", "web"]));
+    // What a child of ours inherits: the names alone.
+    assert_eq!(passed(&[names]), Passed::default());
+    assert_eq!(passed(&[("LISTEN_PID", "8"), ("LISTEN_FDS", "3"), names]), Passed::default());
+}
+
+#[test]
+fn a_manager_may_want_to_hear_from_us() {
+    let manager = |variables: &[(&str, &str)]| of(variables).manager(7).map_err(|error| error.to_string());
+    assert_eq!(manager(&[]), Ok(Manager::default()));
+    assert_eq!(manager(&[("NOTIFY_SOCKET", "@a")]).unwrap().socket.as_deref(), Some("@a"));
+    let watchdog = |variables: &[(&str, &str)]| manager(variables).unwrap().watchdog.map(|period| period.as_millis());
+    let period = ("WATCHDOG_USEC", "30000");
+    assert_eq!(watchdog(&[period]), Some(30));
+    assert_eq!(watchdog(&[period, ("WATCHDOG_PID", "7")]), Some(30));
+    assert_eq!(watchdog(&[period, ("WATCHDOG_PID", "8")]), None);
+    let successor = [("LISTEN_FDS", "1"), ("LISTEN_FDNAMES", "pierhead-handover")];
+    assert_eq!(watchdog(&[period, ("WATCHDOG_PID", "8"), successor[0], successor[1]]), Some(30));
+    assert!(manager(&[("WATCHDOG_USEC", "soon")]).unwrap_err().starts_with("WATCHDOG_USEC: is \"soon\""));
 }

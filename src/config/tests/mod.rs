@@ -8,15 +8,19 @@ use crate::config::{
     edge::listen::Place,
     log::{Formatter, Level},
     storage::{Cache, Driver},
-    tls::{Demand, Identity, Version},
     validation::Platforms,
 };
 
+mod acme;
 mod clients;
+mod lifecycle;
 mod listen;
 mod middlewares;
+mod passthrough;
 mod reference;
 mod s3;
+mod tls;
+mod upstream;
 
 /// The least that is valid and warned about by nobody.
 const BASE: &str = "version: 0.1\nstorage: {inmemory: {}}\nauth: none\n\
@@ -235,48 +239,6 @@ fn http() {
 fn a_url_with_a_password_is_refused_without_being_quoted() {
     let error = parse(&with("http: {host: 'https://u:canary@h'}")).unwrap_err().to_string();
     assert!(error.contains("must not carry a user name") && !error.contains("canary"), "{error}");
-}
-
-#[test]
-fn tls() {
-    let files = "certificate: c, key: k";
-    let tls = |rest: &str| format!("edge: {{}}\nhttp: {{tls: {{{files}{rest}}}}}");
-    let files = Identity::Files { certificate: "c".into(), key: "k".into() };
-    check(
-        &tls(""),
-        |c| c.http.tls.as_ref().map(|t| (t.identity.clone(), t.version_min)),
-        Some((files, Version::Tls12)),
-    );
-    let made = Identity::Development { directory: "certs/dev".into() };
-    check("http: {}", |c| c.http.tls.as_ref().map(|t| t.identity.clone()), Some(made));
-    check(&tls(", minimumtls: tls1.3"), |c| c.http.tls.as_ref().map(|t| t.version_min), Some(Version::Tls13));
-    check(
-        &tls(", clientcas: [a], clientauth: request-client-cert"),
-        |c| c.http.tls.as_ref().and_then(|t| t.clients.as_ref().map(|c| c.demand)),
-        Some(Demand::Request),
-    );
-    let chacha = "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305";
-    check(
-        &tls(&format!(", ciphersuites: [{chacha}]")),
-        |c| c.http.tls.as_ref().map(|t| t.cipher_suites.clone()),
-        Some(vec!["TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"]),
-    );
-    check(
-        &tls(", ciphersuites: [TLS_AES_128_GCM_SHA256]"),
-        |c| c.http.tls.as_ref().map(|t| t.version_min),
-        Some(Version::Tls13),
-    );
-    refused("edge: {}\nhttp: {tls: {certificate: c}}", "http.tls.certificate is set without http.tls.key");
-    refused("edge: {}\nhttp: {tls: {key: c}}", "http.tls.key is set without http.tls.certificate");
-    refused("edge: {}\nhttp: {tls: {clientcas: [a]}}", "http.tls.clientcas is set, but without a certificate");
-    refused("edge: {}\nhttp: {tls: {letsencrypt: {email: a@b}}}", "http.tls.letsencrypt is not in this version");
-    refused("http: {tls: {certificate: c, key: k}}", "edge.tls.development contradicts http.tls.certificate");
-    refused(&tls(", minimumtls: ssl3"), "http.tls.minimumtls is \"ssl3\"; it must be tls1.2 or tls1.3");
-    refused(&tls(", ciphersuites: [NULL_NULL]"), "it must be one of TLS_AES_128_GCM_SHA256, ");
-    refused(&tls(", ciphersuites: [TLS_RSA_WITH_AES_128_CBC_SHA]"), "leaves no cipher suite");
-    refused(&tls(", clientauth: maybe"), "http.tls.clientauth is \"maybe\"");
-    warned(&tls(", minimumtls: tls1.0"), "http.tls.minimumtls", "tls1.2 at least");
-    warned(&tls(", letsencrypt: {email: a@b}"), "http.tls.letsencrypt", "does nothing");
 }
 
 #[test]

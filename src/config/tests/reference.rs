@@ -35,7 +35,9 @@ fn walk(keys: &'static [Key], path: &str, visit: &mut impl FnMut(&'static Key, &
         let path = schema::join(path, key.name);
         visit(key, &path);
         match key.shape {
-            Shape::Section(keys) | Shape::Parameters(keys) | Shape::Choice(keys) => walk(keys, &path, visit),
+            Shape::Section(keys) | Shape::Parameters(keys) | Shape::Choice(keys) | Shape::Gathered(keys) => {
+                walk(keys, &path, visit);
+            }
             Shape::List(Shape::Section(keys)) => walk(keys, &format!("{path}.0"), visit),
             _ => {}
         }
@@ -81,6 +83,16 @@ fn the_reference_shows_every_parameter_of_s3() {
     assert_eq!(loaded.warnings, []);
     shows(&yaml::parse(&text, &Origin::Default).unwrap(), storage::s3::KEYS, "storage.s3");
     assert!(!loaded.redacted().contains("long random text"), "{}", loaded.redacted());
+}
+
+#[test]
+fn the_reference_shows_every_key_of_an_upstream() {
+    let block = uncommented(&shipped("reference.yml"), "  # upstream:");
+    let text = format!("version: 0.1\nauth: none\nstorage: inmemory\nedge:\n  tls: {{development: true}}\n{block}");
+    assert_eq!(parse(&text).unwrap().warnings, []);
+    let document = yaml::parse(&text, &Origin::Default).unwrap();
+    shows(&document, edge::upstream::KEYS, "edge.upstream");
+    shows(&document, edge::shadow::KEYS, "edge.shadow");
 }
 
 #[test]

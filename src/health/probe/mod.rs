@@ -15,8 +15,8 @@ type Outcome = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 /// What is looked at.
 pub enum Probe {
-    /// Calls back into the storage.
-    Storage(Box<dyn Fn() -> Outcome + Send + Sync>),
+    /// Asks something of ours, the storage say.
+    Call(Box<dyn Fn() -> Outcome + Send + Sync>),
     /// Fails while the file exists.
     File(PathBuf),
     Http(HttpProbe),
@@ -30,7 +30,7 @@ pub enum Probe {
 impl fmt::Debug for Probe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Storage(_) => "Storage",
+            Self::Call(_) => "Call",
             Self::File(_) => "File",
             Self::Http(_) => "Http",
             Self::Tcp { .. } => "Tcp",
@@ -39,17 +39,17 @@ impl fmt::Debug for Probe {
 }
 
 impl Probe {
-    pub fn storage<F>(check: impl Fn() -> F + Send + Sync + 'static) -> Self
+    pub fn call<F>(check: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<(), String>> + Send + 'static,
     {
-        Self::Storage(Box::new(move || Box::pin(check())))
+        Self::Call(Box::new(move || Box::pin(check())))
     }
 
     /// The error is a sentence for `/debug/health`.
     pub(in crate::health) async fn run(&self) -> Result<(), String> {
         match self {
-            Self::Storage(check) => check().await,
+            Self::Call(check) => check().await,
             Self::File(path) => match tokio::fs::try_exists(path).await {
                 Ok(true) => Err("file exists".to_owned()),
                 Ok(false) => Ok(()),

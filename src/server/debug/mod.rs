@@ -11,7 +11,13 @@ mod http;
 mod pages;
 mod profile;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::{AsFd as _, OwnedFd},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -20,7 +26,11 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::{health::Health, server::debug::http::Head, telemetry::metrics::Metrics};
+use crate::{
+    health::{Health, readiness::Readiness},
+    server::debug::http::Head,
+    telemetry::metrics::Metrics,
+};
 
 /// For a peer to send its head, and again for it to take the answer.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -30,6 +40,7 @@ const CONNECTIONS_MAX: usize = 32;
 #[derive(Clone, Debug)]
 pub struct Pages {
     pub health: Health,
+    pub readiness: Readiness,
     pub metrics: Arc<Metrics>,
     /// Where Prometheus scrapes, when enabled.
     pub metrics_path: Option<String>,
@@ -44,6 +55,17 @@ impl Debug {
     /// Binds `addr` (host:port).
     pub async fn bind(addr: &str) -> io::Result<Self> {
         TcpListener::bind(addr).await.map(Self)
+    }
+
+    /// On a socket that somebody else has bound.
+    pub fn on(listener: std::net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener).map(Self)
+    }
+
+    /// The socket, for another process to accept on as well.
+    pub fn socket(&self) -> io::Result<OwnedFd> {
+        self.0.as_fd().try_clone_to_owned()
     }
 
     pub fn address(&self) -> io::Result<SocketAddr> {

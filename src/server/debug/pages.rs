@@ -1,5 +1,7 @@
 //! What each path of the debug listener answers.
 
+use std::collections::BTreeMap;
+
 use http::StatusCode;
 
 use crate::{
@@ -17,7 +19,10 @@ const PROFILES: &str = "profile?seconds=N   CPU time by call stack, sampled for 
 impl Pages {
     pub(super) async fn answer(&self, request: &Request) -> Answer {
         match (request.method.as_str(), request.path.as_str()) {
-            ("GET", "/debug/health") => self.health(),
+            // The process answers, whatever its storage does: nobody is helped by another start.
+            ("GET", "/healthz") => Answer::text(StatusCode::OK, "ok\n"),
+            ("GET", "/readyz") => report(&self.readiness.report().await),
+            ("GET", "/debug/health") => report(&self.health.report()),
             ("POST", "/debug/health/down") => {
                 self.health.down();
                 Answer::status(StatusCode::OK)
@@ -37,12 +42,6 @@ impl Pages {
         }
     }
 
-    fn health(&self) -> Answer {
-        let report = self.health.report();
-        let status = if report.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        Answer::json(status, &serde_json::json!(report))
-    }
-
     /// Numbers only: where Go's `expvar` would show the command line, arguments could be secret.
     fn variables(&self) -> serde_json::Value {
         let process = Process::now();
@@ -54,10 +53,17 @@ impl Pages {
             "resident_bytes_max": process.resident_bytes_max,
             "descriptors_open": process.descriptors_open,
             "log_lines_dropped": self.metrics.log_lines_dropped(),
+            "config_generation": self.metrics.reloads.generation(),
             "uploads_memory_bytes": self.metrics.uploads_memory(),
             "requests_total": self.metrics.requests_total(),
         })
     }
+}
+
+/// What fails, and why.
+fn report(failures: &BTreeMap<String, String>) -> Answer {
+    let status = if failures.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Answer::json(status, &serde_json::json!(failures))
 }
 
 async fn profile(query: &str) -> Answer {

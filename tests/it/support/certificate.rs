@@ -19,7 +19,7 @@ pub(crate) const HOST_NAME: &str = "registry.test";
 #[derive(Clone, Debug)]
 pub(crate) struct Certificate {
     pub authority: PathBuf,
-    /// For `localhost`, 127.0.0.1 and [`HOST_NAME`].
+    /// For `localhost`, 127.0.0.1 and [`HOST_NAME`], if it was not made for others.
     pub chain: PathBuf,
     pub key: PathBuf,
     /// Holds `ca.crt` alone, as clients in the manner of Docker want it.
@@ -28,6 +28,11 @@ pub(crate) struct Certificate {
 
 impl Certificate {
     pub(crate) fn create(directory: &Path) -> Self {
+        Self::create_for(directory, &["localhost", "127.0.0.1", HOST_NAME])
+    }
+
+    /// For names of the test's own.
+    pub(crate) fn create_for(directory: &Path, names: &[&str]) -> Self {
         let authority_key = KeyPair::generate().unwrap();
         let mut authority = CertificateParams::new(Vec::new()).unwrap();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -36,7 +41,7 @@ impl Certificate {
         let authority_pem = authority.self_signed(&authority_key).unwrap().pem();
         let issuer = Issuer::new(authority, authority_key);
 
-        let names = ["localhost", "127.0.0.1", HOST_NAME].map(String::from);
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
 

@@ -29,16 +29,22 @@ pub(crate) struct Docker {
 
 impl Docker {
     pub(crate) fn start(directory: &Path, registry: SocketAddr, certificate: &Certificate) -> Self {
+        let hosts = format!("127.0.0.1 localhost {HOST_NAME}\n");
+        Self::start_among(directory, &hosts, &format!("{HOST_NAME}:{}", registry.port()), certificate)
+    }
+
+    /// With these lines in `/etc/hosts`; `registry` is what stands before the first slash of a reference.
+    pub(crate) fn start_among(directory: &Path, names: &str, registry: &str, certificate: &Certificate) -> Self {
         let socket = directory.join("docker.sock");
         let client = directory.join("client");
         fs::create_dir_all(&client).unwrap();
         fs::write(directory.join("docker.json"), "{}").unwrap();
         let places = directory.join("docker-etc");
-        let trusted = places.join("certs.d").join(format!("{HOST_NAME}:{}", registry.port()));
+        let trusted = places.join("certs.d").join(registry);
         fs::create_dir_all(&trusted).unwrap();
         fs::copy(&certificate.authority, trusted.join("ca.crt")).unwrap();
         let hosts = directory.join("hosts");
-        fs::write(&hosts, format!("127.0.0.1 localhost {HOST_NAME}\n")).unwrap();
+        fs::write(&hosts, names).unwrap();
 
         let mut daemon = in_namespace(&[(&hosts, "/etc/hosts"), (&places, "/etc/docker")], "dockerd");
         for (option, file) in
@@ -115,17 +121,30 @@ impl Nginx {
         upstream: SocketAddr,
         certificate: &Certificate,
     ) -> Self {
+        Self::start_logging(address, directory, upstream, certificate, "access_log off;")
+    }
+
+    /// With directives of `http` that say what it logs.
+    pub(crate) fn start_logging(
+        address: SocketAddr,
+        directory: &Path,
+        upstream: SocketAddr,
+        certificate: &Certificate,
+        log: &str,
+    ) -> Self {
         let config = directory.join("nginx.conf");
         let text = format!(
             "daemon off;\nworker_processes auto;\nerror_log stderr;\npid {0}/nginx.pid;\n\
              events {{ worker_connections 1024; }}\n\
-             http {{\n  access_log off;\n  client_body_temp_path {0}/body;\n  proxy_temp_path {0}/proxy;\n  \
+             http {{\n  {log}\n  client_body_temp_path {0}/body;\n  proxy_temp_path {0}/proxy;\n  \
              fastcgi_temp_path {0}/fastcgi;\n  uwsgi_temp_path {0}/uwsgi;\n  scgi_temp_path {0}/scgi;\n  \
              upstream registry {{ server {upstream}; keepalive 32; }}\n  \
              server {{\n    listen {address} ssl http2;\n    ssl_certificate {1};\n    ssl_certificate_key {2};\n    \
              client_max_body_size 0;\n    chunked_transfer_encoding on;\n    location / {{\n      \
              proxy_pass http://registry;\n      proxy_http_version 1.1;\n      proxy_set_header Connection \"\";\n      \
              proxy_set_header Host $http_host;\n      proxy_set_header X-Forwarded-Proto $scheme;\n      \
+             proxy_set_header X-Real-IP $remote_addr;\n      \
+             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n      \
              proxy_request_buffering off;\n      proxy_buffering off;\n      proxy_read_timeout 900;\n    }}\n  }}\n}}\n",
             directory.display(),
             certificate.chain.display(),

@@ -13,6 +13,7 @@ pub(crate) mod daemons;
 pub(crate) mod digest;
 pub(crate) mod http;
 pub(crate) mod image;
+pub(crate) mod pebble;
 pub(crate) mod process;
 pub(crate) mod push;
 pub(crate) mod random;

@@ -3,10 +3,11 @@
 use std::{
     fs::{self, File},
     io,
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -15,6 +16,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// How long a server may take until it answers, and until it ends after SIGTERM.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How long running requests may take at the end of a test.
+const HASTE: Duration = Duration::from_secs(3);
 
 /// The unit of processor times in /proc, the same on every Linux (`USER_HZ`).
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -64,8 +68,29 @@ impl Process {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Waits for its end: its exit code, if it has one.
+    pub(crate) fn ended(&mut self) -> Option<i32> {
+        self.wait_for_end().code()
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn wait_for_end(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "did not end within {PATIENCE:?}:\n{}", self.log());
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// SIGKILL: the process gets no chance to tidy up.
@@ -83,13 +108,16 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         let pid = Pid::from_child(&self.child);
-        let _ = kill_process(pid, Signal::TERM);
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                return;
+        // Who is told once lets running requests finish; who is told twice does not.
+        for patience in [HASTE, PATIENCE] {
+            let _ = kill_process(pid, Signal::TERM);
+            let deadline = Instant::now() + patience;
+            while Instant::now() < deadline {
+                if !matches!(self.child.try_wait(), Ok(None)) {
+                    return;
+                }
+                thread::sleep(Duration::from_millis(10));
             }
-            thread::sleep(Duration::from_millis(10));
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -136,7 +164,24 @@ impl std::ops::Add for Usage {
     }
 }
 
-/// A loopback address that nothing listened on just now.
+/// A port that nobody listens on, whatever the address, and that no other test of this process is given. It is not one of
+/// those that the system gives to connections: such a port can be taken before a server binds it.
 pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 22_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Two processes of tests begin far from each other.
+    let begin = std::process::id().wrapping_mul(7919);
+    loop {
+        let offset = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        let port = u16::try_from(FIRST + offset).unwrap();
+        let everywhere =
+            [SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))];
+        // A system without IPv6 has nobody there.
+        let is_taken =
+            |address| matches!(TcpListener::bind(address), Err(error) if error.kind() == io::ErrorKind::AddrInUse);
+        if !everywhere.into_iter().any(is_taken) {
+            return SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        }
+    }
 }

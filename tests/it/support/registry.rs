@@ -43,6 +43,10 @@ impl Program {
         Self { name: "pierhead", path: env::var_os("PIERHEAD_TEST_SERVER").map_or(built, PathBuf::from) }
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The release build of ours where there is one, for figures.
     pub(crate) fn pierhead_release() -> Option<Self> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/release/pierhead");
@@ -118,6 +122,18 @@ impl Storage {
     }
 }
 
+/// What a configuration says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan<'a> {
+    pub storage: Option<&'a Storage>,
+    pub transport: Transport,
+    pub certificate: &'a Certificate,
+    /// Lines more below `http`.
+    pub http: &'a str,
+    /// Sections more.
+    pub sections: &'a str,
+}
+
 /// A running registry over a directory or a bucket.
 #[derive(Debug)]
 pub(crate) struct Registry {
@@ -143,29 +159,80 @@ impl Registry {
         transport: Transport,
         auth: Auth,
     ) -> Self {
+        let http = |certificate: &Certificate| match transport {
+            Transport::Plain => String::new(),
+            Transport::Tls => tls_section(certificate),
+        };
+        Self::start_with(program, directory, storage, auth, free_address(), http)
+    }
+
+    /// The same at an address that somebody knows already; `more` is what the section `http`, the last one, says beside
+    /// that, and may be followed by other sections.
+    pub(crate) fn start_with(
+        program: &Program,
+        directory: &Path,
+        storage: &Storage,
+        auth: Auth,
+        address: SocketAddr,
+        more: impl FnOnce(&Certificate) -> String,
+    ) -> Self {
         fs::create_dir_all(directory).unwrap();
         let certificate = Certificate::create(directory);
-        let address = free_address();
-        let http = match transport {
+        let http = more(&certificate);
+        let sections = auth_section(auth, directory, &certificate);
+        Self::start_configured(program, directory, address, &certificate, Some(storage), &sections, &http)
+    }
+
+    /// The same with everything said.
+    pub(crate) fn start_as(program: &Program, directory: &Path, plan: &Plan<'_>) -> Self {
+        let &Plan { storage, transport, certificate, http: more, sections } = plan;
+        fs::create_dir_all(directory).unwrap();
+        let tls = match transport {
             Transport::Plain => String::new(),
-            Transport::Tls => format!(
-                "  tls:\n    certificate: {}\n    key: {}\n",
-                certificate.chain.display(),
-                certificate.key.display()
-            ),
+            Transport::Tls => tls_section(certificate),
         };
-        let secret = if storage.is_directory() { format!("  secret: {HTTP_SECRET}\n") } else { String::new() };
+        Self::start_configured(
+            program,
+            directory,
+            free_address(),
+            certificate,
+            storage,
+            sections,
+            &format!("{tls}{more}"),
+        )
+    }
+
+    /// `http` stands last: it may be followed by other sections.
+    fn start_configured(
+        program: &Program,
+        directory: &Path,
+        address: SocketAddr,
+        certificate: &Certificate,
+        storage: Option<&Storage>,
+        sections: &str,
+        http: &str,
+    ) -> Self {
+        let secret = if storage.is_some_and(Storage::is_directory) {
+            format!("  secret: {HTTP_SECRET}\n")
+        } else {
+            String::new()
+        };
         let config = format!(
             "version: 0.1\n\
              log:\n  level: info\n  accesslog:\n    disabled: true\n\
-             storage:\n{}\
-             http:\n  addr: {address}\n{secret}{http}{}",
-            storage.0,
-            auth_section(auth, directory, &certificate),
+             {}\
+             {sections}http:\n  addr: {address}\n{secret}{http}",
+            storage.map_or_else(String::new, |storage| format!("storage:\n{}", storage.0)),
         );
         write_private(&directory.join("config.yml"), &config);
         let process = spawn(program, directory, address);
-        Self { address, certificate, program: program.clone(), directory: directory.to_path_buf(), process }
+        Self {
+            address,
+            certificate: certificate.clone(),
+            program: program.clone(),
+            directory: directory.to_path_buf(),
+            process,
+        }
     }
 
     /// `127.0.0.1:PORT`.
@@ -175,6 +242,11 @@ impl Registry {
 
     pub(crate) fn usage(&self) -> Usage {
         self.process.usage()
+    }
+
+    /// What it wrote so far.
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
     }
 
     /// Waits until it has written this.
@@ -207,32 +279,42 @@ impl Drop for Registry {
     }
 }
 
+/// Below `http`.
+pub(crate) fn tls_section(certificate: &Certificate) -> String {
+    format!("  tls:\n    certificate: {}\n    key: {}\n", certificate.chain.display(), certificate.key.display())
+}
+
 /// Starts `program` on the `config.yml` in `directory` and waits until it accepts; its output goes to `log` there.
 pub(crate) fn spawn(program: &Program, directory: &Path, address: SocketAddr) -> Process {
-    spawn_by(Command::new(&program.path), directory, address)
+    spawn_by(&mut Command::new(&program.path), directory, address)
 }
 
 /// The same with at most this many open files.
 pub(crate) fn spawn_with_files(program: &Program, files: u32, directory: &Path, address: SocketAddr) -> Process {
     let mut command = Command::new("prlimit");
-    command.arg(format!("--nofile={files}:{files}")).arg(&program.path);
-    spawn_by(command, directory, address)
+    spawn_by(command.arg(format!("--nofile={files}:{files}")).arg(&program.path), directory, address)
 }
 
 /// `command` stands for the program, without arguments of its own.
-fn spawn_by(mut command: Command, directory: &Path, address: SocketAddr) -> Process {
+fn spawn_by(command: &mut Command, directory: &Path, address: SocketAddr) -> Process {
+    let mut process = launch(command, directory);
+    process.wait_for_port(address);
+    process
+}
+
+/// The same with a program that another may start first, and without waiting.
+pub(crate) fn launch(command: &mut Command, directory: &Path) -> Process {
     command.arg("serve").arg(directory.join("config.yml")).current_dir(directory);
     // Such a variable of the developer's shell would change the configuration, or who the server is to a store.
     let changes = |name: &OsStr| ["REGISTRY_", "AWS_"].iter().any(|start| name.to_string_lossy().starts_with(start));
     for (name, _) in env::vars_os().filter(|(name, _)| changes(name)) {
         command.env_remove(name);
     }
-    let mut process = Process::start(&mut command, &directory.join("log"));
-    process.wait_for_port(address);
-    process
+    Process::start(command, &directory.join("log"))
 }
 
-fn auth_section(auth: Auth, directory: &Path, certificate: &Certificate) -> String {
+/// The section `auth`; what it names lies in the directory.
+pub(crate) fn auth_section(auth: Auth, directory: &Path, certificate: &Certificate) -> String {
     match auth {
         Auth::None => String::new(),
         Auth::Htpasswd => {

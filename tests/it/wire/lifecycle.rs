@@ -13,15 +13,17 @@ use pierhead::{
     server::{
         Endpoint, Handler, Server, Settings,
         address::Address,
-        bounds::Limits,
+        bounds::{Deadlines, Limits},
+        control::Rules,
         exchange::{Exchange, Observer},
+        inherited::{Inherited, Passed},
         proxies::Proxies,
     },
 };
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpStream, UnixStream},
-    sync::oneshot,
+    sync::{Notify, oneshot},
     time::timeout,
 };
 
@@ -30,7 +32,8 @@ use crate::wire::rig::{PATIENCE, Plan, Rig, everything, status, until};
 fn settings(address: Address) -> Settings {
     Settings {
         listeners: vec![Endpoint::new(address, None)],
-        bounds: Arc::default(),
+        limits: Limits::default(),
+        deadlines: Deadlines::default(),
         admission: Arc::default(),
         proxies: Proxies::default(),
         drain: None,
@@ -44,6 +47,18 @@ fn a_taken_port_is_named() {
     let address = taken.local_addr().unwrap();
     let error = Server::bind(settings(Address::tcp(&address.to_string()).unwrap())).unwrap_err().to_string();
     assert!(error.starts_with(&format!("cannot listen on {address}: ")), "{error}");
+}
+
+#[test]
+fn a_socket_that_was_handed_on_is_not_bound_again() {
+    let handed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = handed.local_addr().unwrap();
+    let mut inherited = Inherited::default();
+    inherited.add(address.to_string(), Passed::Tcp(handed));
+    let server = Server::bind_with(settings(Address::tcp(&address.to_string()).unwrap()), &mut inherited).unwrap();
+    assert_eq!(server.local_addresses()[0].to_string(), address.to_string());
+    assert!(inherited.names().is_empty());
+    assert!(std::net::TcpStream::connect(address).is_ok());
 }
 
 #[tokio::test]
@@ -80,6 +95,85 @@ async fn a_drain_tells_http2_to_go_and_lets_streams_finish() {
     rig.probe.release.notify_one();
     assert_eq!(answer.await.unwrap().status(), 200);
     rig.ended().await;
+}
+
+#[tokio::test]
+async fn who_comes_while_the_server_leaves_is_served_once() {
+    let mut rig = Rig::start(Plan::secure());
+    let mut known = rig.http2().await;
+    let ask = || Request::get("https://localhost/ok").body(()).unwrap();
+    assert_eq!(known.send_request(ask(), true).unwrap().0.await.unwrap().status(), 200);
+    rig.control.leave();
+    let gone = async {
+        while known.clone().ready().await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, gone).await.expect("a known connection was not told to go");
+    // A new one is not told so before it has asked, however long it waits.
+    let mut late = rig.http2().await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(late.send_request(ask(), true).unwrap().0.await.unwrap().status(), 200);
+    let gone = async {
+        while late.clone().ready().await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, gone).await.expect("a new connection was not told to go");
+    rig.stop();
+    rig.ended().await;
+}
+
+#[tokio::test]
+async fn rules_are_exchanged_as_one() {
+    struct Says {
+        text: &'static str,
+        holds: Arc<Notify>,
+        release: Arc<Notify>,
+    }
+    #[async_trait]
+    impl Handler for Says {
+        async fn handle(&self, request: api::Request) -> Reply {
+            if request.uri.path() == "/hold" {
+                self.holds.notify_one();
+                self.release.notified().await;
+            }
+            Reply {
+                status: StatusCode::OK,
+                headers: HeaderMap::new(),
+                body: Body::Full(self.text.into()),
+                log: Log::default(),
+            }
+        }
+    }
+    let (holds, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let rules = |text, connections, target_bytes| Rules {
+        handler: Arc::new(Says { text, holds: Arc::clone(&holds), release: Arc::clone(&release) }),
+        limits: Limits { connections, target_bytes, ..Limits::default() },
+        deadlines: Deadlines::default(),
+        proxies: Proxies::default(),
+    };
+    let rig = Rig::start(Plan::default());
+    let mut kept = rig.plain().await;
+    let ask = b"GET /ok HTTP/1.1\r\nHost: a\r\n\r\n";
+    kept.write_all(ask).await.unwrap();
+    until(&mut kept, "\r\n\r\nok").await;
+    rig.control.replace(rules("first", 1, 8));
+    kept.write_all(b"GET /hold HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    timeout(PATIENCE, holds.notified()).await.unwrap();
+    // The one seat is taken.
+    let mut waits = rig.plain().await;
+    waits.write_all(ask).await.unwrap();
+    assert!(timeout(Duration::from_millis(300), until(&mut waits, "first")).await.is_err());
+    rig.control.replace(rules("second", 3, 8 << 10));
+    until(&mut waits, "\r\n\r\nsecond").await;
+    // Who has begun under some rules goes on under them.
+    release.notify_one();
+    until(&mut kept, "\r\n\r\nfirst").await;
+    rig.control.replace(rules("third", 3, 8));
+    let long = "GET /longer-than-eight HTTP/1.1\r\nHost: a\r\n\r\n";
+    kept.write_all(long.as_bytes()).await.unwrap();
+    assert_eq!(status(&everything(&mut kept).await), 414);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what a test's own steps cannot do fails the test")]
 
 mod bodies;
+mod challenges;
 mod downloads;
 mod framing;
 mod lifecycle;

@@ -18,16 +18,17 @@ use pierhead::{
     api::{Body, Log, Reply, Request, StreamError},
     clock::SystemClock,
     server::{
-        Endpoint, Handler, Server, Settings,
+        self, Endpoint, Handler, Server, Settings,
         address::Address,
-        bounds::{Bounds, Deadlines, Limits},
+        bounds::{Deadlines, Limits},
         challenges::Challenges,
+        control::Control,
         exchange::{Ending, Exchange, Observer},
         proxies::Proxies,
     },
-    tls::{self, certificates::Certificates, development, pem},
+    tls::{self, Terms, certificates::Certificates, development, pem},
 };
-use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, pki_types::ServerName, server::ClientHello};
 use time::OffsetDateTime;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -160,10 +161,21 @@ pub(super) fn hasty() -> Deadlines {
     }
 }
 
+/// As the composition root wires it.
+#[derive(Debug)]
+struct Handshakes(Terms);
+
+impl server::Handshakes for Handshakes {
+    fn answer(&self, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>> {
+        self.0.for_name(hello.server_name())
+    }
+}
+
 pub(super) struct Rig {
     pub(super) address: SocketAddr,
     pub(super) probe: Arc<Probe>,
     pub(super) certificates: Arc<Certificates>,
+    pub(super) control: Control,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<()>,
     roots: RootCertStore,
@@ -222,10 +234,12 @@ impl Rig {
         let directory = tempfile::tempdir().unwrap();
         let (pair, roots) = development_pair(directory.path());
         let certificates = Arc::new(Certificates::new(vec![pair]));
-        let tls = plan.tls.map(|settings| tls::server_config(&settings, Arc::clone(&certificates)).unwrap());
+        let tls =
+            plan.tls.map(|settings| Arc::new(Handshakes(Terms::new(&settings, Arc::clone(&certificates)).unwrap())));
         let server = Server::bind(Settings {
-            listeners: vec![Endpoint::new(Address::tcp("127.0.0.1:0").unwrap(), tls)],
-            bounds: Arc::new(Bounds::new(plan.limits, plan.deadlines)),
+            listeners: vec![Endpoint::new(Address::tcp("127.0.0.1:0").unwrap(), tls.map(|tls| tls as _))],
+            limits: plan.limits,
+            deadlines: plan.deadlines,
             admission: plan.admission,
             proxies: Proxies::default(),
             drain: plan.drain,
@@ -233,13 +247,14 @@ impl Rig {
         })
         .unwrap();
         let address = server.local_addresses()[0].to_string().parse().unwrap();
+        let control = server.control();
         let probe = Arc::new(Probe::default());
         let (stop, stopped) = oneshot::channel::<()>();
         let run = server.run(handler(Arc::clone(&probe)), Arc::clone(&probe) as _, async {
             let _ = stopped.await;
         });
         let running = tokio::spawn(async { run.await.unwrap() });
-        Self { address, probe, certificates, stop: Some(stop), running, roots, directory }
+        Self { address, probe, certificates, control, stop: Some(stop), running, roots, directory }
     }
 
     pub(super) fn stop(&mut self) {

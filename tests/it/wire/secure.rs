@@ -114,7 +114,7 @@ async fn clients_show_certificates_in_four_modes() {
     let path = directory.path().join("clients.pem");
     std::fs::write(&path, authority).unwrap();
     let check = async |mode, identity: Option<&Identity>, expected: bool| {
-        let client = Some(client::Settings { mode, authorities: vec![path.clone()] });
+        let client = Some(client::Settings { mode, authorities: vec![path.clone()], depth_max: None });
         let rig =
             Rig::start(Plan { tls: Some(tls::Settings { client, ..tls::Settings::default() }), ..Plan::default() });
         let builder = ClientConfig::builder().with_root_certificates(development_pair(rig.directory.path()).1);

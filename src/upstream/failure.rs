@@ -1,0 +1,102 @@
+//! What goes wrong between a client and a server behind us, and what the client is told.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use tracing::Level;
+
+use crate::{
+    api::{Body, BodyError, Failure as Logged, Log, Reply},
+    oci::error_code::ErrorCode,
+};
+
+/// Seconds after which a client may try again where no server can be reached.
+const RETRY_AFTER_SECS: HeaderValue = HeaderValue::from_static("5");
+
+/// nginx's status for a client that went away: nobody reads it, the access log has it.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+#[derive(Debug, thiserror::Error)]
+pub(in crate::upstream) enum Failure {
+    #[error("a health check failed")]
+    Unhealthy,
+    #[error("every upstream fails its check")]
+    Down,
+    #[error("no upstream can be reached: {0}")]
+    Unreachable(String),
+    #[error("{server} broke off: {why}")]
+    Broken { server: String, why: String },
+    #[error("{server} did not move for too long")]
+    Stalled { server: String },
+    #[error(transparent)]
+    Client(BodyError),
+    #[error("the client went away")]
+    Gone,
+}
+
+impl Failure {
+    /// The reply, with the line for the log in it.
+    pub(in crate::upstream) fn into_reply(self) -> Reply {
+        let closed = || StatusCode::from_u16(CLIENT_CLOSED_REQUEST).unwrap_or(StatusCode::BAD_REQUEST);
+        let (status, code, message) = match &self {
+            Self::Unhealthy => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, "a health check failed"),
+            Self::Down | Self::Unreachable(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, "the upstream cannot be reached")
+            }
+            Self::Broken { .. } => (StatusCode::BAD_GATEWAY, ErrorCode::Unavailable, "the upstream broke off"),
+            Self::Stalled { .. } => (StatusCode::GATEWAY_TIMEOUT, ErrorCode::Unavailable, "the upstream is too slow"),
+            Self::Client(BodyError::TimedOut) => {
+                (StatusCode::REQUEST_TIMEOUT, ErrorCode::Unknown, "the client sent too slowly")
+            }
+            Self::Client(BodyError::Malformed) => {
+                (StatusCode::BAD_REQUEST, ErrorCode::Unknown, "the request is malformed")
+            }
+            Self::Client(BodyError::Disconnected) | Self::Gone => {
+                (closed(), ErrorCode::Unknown, "the client went away")
+            }
+        };
+        let level = if status.is_server_error() { Level::ERROR } else { Level::INFO };
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECS);
+        }
+        let body = serde_json::json!({ "errors": [{ "code": code.as_str(), "message": message }] });
+        let failure = Logged::new(code.as_str(), level, &self.to_string());
+        Reply {
+            status,
+            headers,
+            body: Body::Full(Bytes::from(format!("{body}\n"))),
+            log: Log { failure: Some(failure), ..Log::default() },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_told_what_to_do_and_the_log_why() {
+        let server = || "http://10.0.0.1:5000".to_owned();
+        for (failure, status) in [
+            (Failure::Down, 503),
+            (Failure::Unreachable("http://10.0.0.1:5000: refused".to_owned()), 503),
+            (Failure::Broken { server: server(), why: "reset".to_owned() }, 502),
+            (Failure::Stalled { server: server() }, 504),
+            (Failure::Client(BodyError::TimedOut), 408),
+            (Failure::Client(BodyError::Malformed), 400),
+            (Failure::Client(BodyError::Disconnected), 499),
+            (Failure::Gone, 499),
+        ] {
+            let reason = failure.to_string();
+            let reply = failure.into_reply();
+            let Body::Full(body) = &reply.body else { panic!("an error has a body") };
+            let body: serde_json::Value = serde_json::from_slice(body).unwrap();
+            assert_eq!(reply.status.as_u16(), status, "{reason}");
+            assert_eq!(reply.headers.contains_key(header::RETRY_AFTER), status == 503, "{reason}");
+            // Where the servers are is nobody's business.
+            assert!(!body.to_string().contains("10.0.0.1") && body["errors"][0]["code"].is_string(), "{body}");
+            assert_eq!(reply.log.failure.unwrap().reason, reason);
+        }
+    }
+}
