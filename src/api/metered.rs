@@ -41,6 +41,10 @@ impl RequestBody for Metered<'_> {
         }
         Ok(chunk)
     }
+
+    async fn gone(&mut self) {
+        self.body.gone().await;
+    }
 }
 
 /// The same answer, which goes no faster than its client may take. What is in memory already goes at once.
