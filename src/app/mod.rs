@@ -18,10 +18,12 @@ use tokio::{
 };
 
 use crate::{
-    acme::renewal::Renewal,
+    acme::{Acme, renewal::Renewal},
     app::{
+        behind::Behind,
+        identity::Identity,
         lifecycle::Lifecycle,
-        live::{Answering, Fixed, Locates},
+        live::Fixed,
         logs::Logs,
         manager::Manager,
         reload::Reloader,
@@ -44,6 +46,7 @@ use crate::{
 
 mod access;
 pub mod acme;
+mod behind;
 mod bucket;
 mod certificates;
 mod checks;
@@ -147,19 +150,8 @@ impl App {
         let metrics = Arc::new(Metrics::new().context("the metrics cannot be set up")?);
         let health = Health::default();
         let demoted = Arc::new(AtomicBool::new(false));
-        let Behind { answering, locates, storage, updates, checks } = match &config.edge.upstream {
-            None => Behind::registry(config, &clock, &metrics).await?,
-            Some(upstream) => {
-                let front = upstream::build(config, upstream, &health, &clock, &metrics).await?;
-                Behind {
-                    answering: Answering::Front(Arc::new(front)),
-                    locates: Locates::No,
-                    storage: None,
-                    updates: Vec::new(),
-                    checks: checks::all(&config.health, &config.storage, None)?,
-                }
-            }
-        };
+        let Behind { answering, locates, storage, updates, checks } =
+            Behind::build(config, &health, &clock, &metrics).await?;
         let registry = answering.registry().cloned();
         let admission = edge::admission(config);
         edge::complain(&config.edge.limits);
@@ -168,15 +160,7 @@ impl App {
         let handler = fixed.rules(config, trust::authority(&config.auth, &clock)?)?.handler;
         let identity = identity::load(config, &clock)?;
         let acme = acme::open(config, storage.as_ref(), &clock)?;
-        let renewal = match acme.as_ref().zip(identity.as_ref()) {
-            Some((acme, identity)) => {
-                let figures = metrics.acme().context("the metrics cannot be set up")?;
-                let renewal = acme.renewal(Arc::clone(identity.certificates()), Some(figures));
-                renewal.prepare().await.context("edge.acme")?;
-                Some(renewal)
-            }
-            None => None,
-        };
+        let renewal = renewal(acme.as_ref(), identity.as_deref(), &metrics).await?;
         let challenges = acme.as_ref().map(acme::challenges);
         let passthrough = passthrough::build(config, identity.as_ref().map(|identity| identity.certificates()));
         let server = listeners::bind(
@@ -271,35 +255,13 @@ impl App {
     }
 }
 
-/// What answers, and what it needs beside it.
-struct Behind {
-    answering: Answering,
-    locates: Locates,
-    /// `None` where another registry answers.
-    storage: Option<Arc<dyn Store>>,
-    updates: Vec<networks::Update>,
-    checks: Vec<crate::health::Check>,
-}
-
-impl Behind {
-    /// Our own registry over the configured storage.
-    async fn registry(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<Metrics>) -> Result<Self> {
-        let opened = storage::open(config, clock, metrics).await?;
-        let storage = opened.store;
-        let delivery = delivery::build(config, opened.locator, clock)?;
-        for notice in &delivery.notices {
-            tracing::warn!("{notice}");
-        }
-        let locates = if delivery.locator.is_some() { Locates::Yes } else { Locates::No };
-        let registry = open_registry(config, &storage, clock).await?;
-        let registry = Arc::new(match delivery.locator {
-            Some(locator) => registry.with_locator(storage::watched(locator, &config.storage, metrics)),
-            None => registry,
-        });
-        let checks = checks::all(&config.health, &config.storage, Some(&storage))?;
-        let answering = Answering::Registry(registry);
-        Ok(Self { answering, locates, storage: Some(storage), updates: delivery.updates, checks })
-    }
+/// What keeps certificates from an authority fresh, where there are any.
+async fn renewal(acme: Option<&Acme>, identity: Option<&Identity>, metrics: &Metrics) -> Result<Option<Renewal>> {
+    let Some((acme, identity)) = acme.zip(identity) else { return Ok(None) };
+    let figures = metrics.acme().context("the metrics cannot be set up")?;
+    let renewal = acme.renewal(Arc::clone(identity.certificates()), Some(figures));
+    renewal.prepare().await.context("edge.acme")?;
+    Ok(Some(renewal))
 }
 
 /// Where another registry answers, its servers are among the checks of health, and there is nothing else to ask.

@@ -23,7 +23,7 @@ pub(crate) mod token;
 pub(crate) mod upload;
 
 /// How long an answer may take to begin.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Most redirects that are followed.
 const REDIRECTS_MAX: u32 = 3;
@@ -265,12 +265,13 @@ impl Client {
         authorization: Option<HeaderValue>,
     ) -> Result<Response<Incoming>, Error> {
         let was_kept = self.connections.contains_key(origin);
-        let first = self.attempt(origin, call, authorization.clone()).await;
+        // Boxed, because what waits for it is large.
+        let first = Box::pin(self.attempt(origin, call, authorization.clone())).await;
         match first {
             // A kept connection may have been closed by the other side just now: clients try once more.
             Err(Error::Http(error)) if was_kept && (error.is_canceled() || error.is_closed()) => {
                 self.connections.remove(origin);
-                self.attempt(origin, call, authorization).await
+                Box::pin(self.attempt(origin, call, authorization)).await
             }
             Err(error) => {
                 self.connections.remove(origin);

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use crate::client::Error;
 
 /// How long a token is used that does not say when it ends (the specification's default).
-const LIFETIME_DEFAULT: Duration = Duration::from_secs(60);
+const LIFETIME_DEFAULT: Duration = Duration::from_mins(1);
 
 /// How long before its end a token is not used any more.
 const AHEAD: Duration = Duration::from_secs(1);

@@ -15,7 +15,7 @@ use crate::{
 /// How a blob goes up.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Flow {
-    /// POST, then one PUT with its bytes: containerd, current Docker, BuildKit, oras, helm.
+    /// POST, then one PUT with its bytes: containerd, current Docker, `BuildKit`, oras, helm.
     Put,
     /// POST, one PATCH of unknown length, PUT: older Docker.
     Patch,

@@ -18,10 +18,13 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
-use crate::peers::servers::Place;
+use crate::peers::servers::{Place, write_secret};
 
 pub(super) const SERVICE: &str = "loadtest";
 pub(super) const ISSUER: &str = "loadtest-issuer";
+
+/// Somebody whom the service believes, as it believes everybody.
+pub(super) const USER: &str = "loadtest:loadtest";
 
 /// How long tokens of the service live.
 const SHORT: Duration = Duration::from_secs(5);
@@ -53,7 +56,7 @@ impl Authority {
             Self { certificate: place.path("ca.crt"), chain: place.path("server.crt"), key: place.path("server.key") };
         fs::write(&made.certificate, authority.pem())?;
         fs::write(&made.chain, certificate.pem())?;
-        place.write_secret(&made.key, &server.serialize_pem())?;
+        write_secret(&made.key, &server.serialize_pem())?;
         Ok(made)
     }
 }
@@ -95,7 +98,7 @@ impl Signer {
 
     /// For everything below the usual repository, all different, one in a line.
     pub(super) fn tokens(&self, count: usize, lifetime: Duration) -> Result<String> {
-        let names = ["loadtest", "loadtest/source"].map(str::to_owned);
+        let names = ["loadtest", "loadtest/source", "loadtest/tags-10000", "loadtest/tags-300"].map(str::to_owned);
         let pages = (0..4).map(|number| format!("loadtest/{number}"));
         let mut access: Vec<Value> =
             names.into_iter().chain(pages).map(|name| everything("repository", &name)).collect();
@@ -107,11 +110,6 @@ impl Signer {
             lines.push('\n');
         }
         Ok(lines)
-    }
-
-    /// Whom the service believes: everybody.
-    pub(super) fn user(&self) -> String {
-        "loadtest:loadtest".to_owned()
     }
 }
 

@@ -6,6 +6,7 @@
 //! says what is run.
 
 use std::{
+    fmt::Write as _,
     fs,
     io::{Write as _, stderr, stdout},
     path::{Path, PathBuf},
@@ -79,7 +80,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode> {
         results.idle.get_or_insert(peers.idle()?);
         results.configurations.get_or_insert_with(|| peers.configurations());
         say(&format!("== {}", case.name));
-        let contestants = case.contestants(&peers, &authority, &signer, &tokens);
+        let contestants = case.contestants(&peers, &authority, &tokens);
         case.prepare(&peers, &contestants).await.with_context(|| format!("case {:?}", case.name))?;
         let pairs = case.rounds.unwrap_or(arguments.pairs);
         let comparison = compare::play(&contestants, pairs, &case.scenario).await;
@@ -131,7 +132,9 @@ impl Results {
             self.idle.as_deref().unwrap_or_default(),
         );
         for (case, comparison, peaks) in &self.cases {
-            text += &format!(
+            // Writing to a string cannot fail.
+            let _ = write!(
+                text,
                 "\n## {}\n\n{}\n\n    loadtest {}\n\n```text\n{}{peaks}```\n",
                 case.name,
                 case.limit,

@@ -39,11 +39,12 @@ impl Place {
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
+}
 
-    pub(super) fn write_secret(&self, path: &Path, text: &str) -> Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
-    }
+/// To be read by its owner alone.
+pub(super) fn write_secret(path: &Path, text: &str) -> Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
 }
 
 impl Drop for Place {

@@ -9,7 +9,7 @@ use crate::{
     compare::Contestant,
     content::Mould,
     peers::{
-        keys::{Authority, Signer},
+        keys::{Authority, USER},
         servers::Peers,
     },
 };
@@ -41,58 +41,97 @@ enum As {
     Nobody,
 }
 
-/// Each: its name, the limit, the arguments, and how they differ in a quick run.
+/// All of them; a quick run is a tenth.
 pub(super) fn cases(quick: bool) -> Vec<Case> {
-    let pick = |usual: &'static str, small: &'static str| if quick { small } else { usual };
-    let case = |name, limit, scenario: &[&str]| Case {
+    let size = if quick { Size::Quick } else { Size::Whole };
+    [reading(size), writing(size), connecting(size), crowds(size), patience(size)].into_iter().flatten().collect()
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Size {
+    Whole,
+    Quick,
+}
+
+impl Size {
+    const fn pick(self, whole: &'static str, quick: &'static str) -> &'static str {
+        match self {
+            Self::Whole => whole,
+            Self::Quick => quick,
+        }
+    }
+
+    const fn gib(self) -> &'static str {
+        self.pick("1GiB", "64MiB")
+    }
+}
+
+/// A name, the limit, and the arguments.
+fn case(name: &'static str, limit: &'static str, scenario: &[&str]) -> Case {
+    Case {
         name,
         limit,
         scenario: scenario.iter().map(|&word| word.to_owned()).collect(),
         rounds: None,
         credentials: As::Tokens,
         blob: None,
-    };
-    let gib = pick("1GiB", "64MiB");
+    }
+}
+
+fn reading(size: Size) -> Vec<Case> {
     vec![
         case(
             "manifest GET by tag, 32 connections",
             "Limit: nginx answering a constant over TLS took 18 us of CPU per request on such a machine.",
-            &["manifest", "-c", "32", "-d", pick("10s", "2s")],
+            &["manifest", "-c", "32", "-d", size.pick("10s", "2s")],
         ),
         case(
             "manifest GET by tag, at a rate",
             "As above; at 400 a second, which the peer can do, times say more than a race does.",
-            &["manifest", "-c", "32", "--rate", "400", "-d", pick("10s", "2s")],
+            &["manifest", "-c", "32", "--rate", "400", "-d", size.pick("10s", "2s")],
         ),
         Case {
-            blob: Some(if quick { 64 << 20 } else { 1 << 30 }),
+            blob: Some(match size {
+                Size::Whole => 1 << 30,
+                Size::Quick => 64 << 20,
+            }),
             ..case(
                 "pull of a blob of 1 GiB",
                 "Limit: nginx serving the same file over TLS, measured beside them.",
                 &["pull", "-c", "1", "-n", "1", "-d", "10m"],
             )
         },
+    ]
+}
+
+fn writing(size: Size) -> Vec<Case> {
+    vec![
         case(
             "push of a blob of 1 GiB, PUT with digest",
             "Limit: SHA-256 (0.65 CPU s per GiB), TLS, the socket and the page cache's write, each once.",
-            &["push", "--blobs-only", "--flow", "put", "--layer-size", gib, "-c", "1", "-n", "1", "-d", "10m"],
+            &["push", "--blobs-only", "--flow", "put", "--layer-size", size.gib(), "-c", "1", "-n", "1", "-d", "10m"],
         ),
         case(
             "push of a blob of 1 GiB, PATCH",
             "Limit: as for PUT.",
-            &["push", "--blobs-only", "--flow", "patch", "--layer-size", gib, "-c", "1", "-n", "1", "-d", "10m"],
+            &["push", "--blobs-only", "--flow", "patch", "--layer-size", size.gib(), "-c", "1", "-n", "1", "-d", "10m"],
         ),
         case(
             "10,000 layers of 4 KiB by 64 clients",
             "Limit: two requests each, and a flush to the disk which the peer leaves out.",
-            &["push", "--blobs-only", "--layer-size", "4KiB", "-c", "64", "-n", pick("10000", "500"), "-d", "10m"],
+            &["push", "--blobs-only", "--layer-size", "4KiB", "-c", "64", "-n", size.pick("10000", "500"), "-d", "10m"],
         ),
+    ]
+}
+
+fn connecting(size: Size) -> Vec<Case> {
+    vec![
         Case {
             credentials: As::Nobody,
             ..case(
                 "connections with full handshakes",
                 "Limit: one signature of P-256 and one key exchange.",
-                &["connect", "-c", "8", "-n", pick("3000", "200"), "-d", "5m"],
+                &["connect", "-c", "8", "-n", size.pick("3000", "200"), "-d", "5m"],
             )
         },
         Case {
@@ -100,15 +139,20 @@ pub(super) fn cases(quick: bool) -> Vec<Case> {
             ..case(
                 "connections with resumed handshakes",
                 "Limit: one key exchange.",
-                &["connect", "--resume", "-c", "8", "-n", pick("3000", "200"), "-d", "5m"],
+                &["connect", "--resume", "-c", "8", "-n", size.pick("3000", "200"), "-d", "5m"],
             )
         },
+    ]
+}
+
+fn crowds(size: Size) -> Vec<Case> {
+    vec![
         Case {
             rounds: Some(1),
             ..case(
                 "64 clients pull 1 GiB each at once",
                 "Memory: what clients that pull at once may cost.",
-                &["herd", "--layers", "1", "--layer-size", gib, "-c", pick("64", "8")],
+                &["herd", "--layers", "1", "--layer-size", size.gib(), "-c", size.pick("64", "8")],
             )
         },
         Case {
@@ -120,22 +164,27 @@ pub(super) fn cases(quick: bool) -> Vec<Case> {
                     "push",
                     "--blobs-only",
                     "--layer-size",
-                    gib,
+                    size.gib(),
                     "-c",
-                    pick("64", "8"),
+                    size.pick("64", "8"),
                     "-n",
-                    pick("64", "8"),
+                    size.pick("64", "8"),
                     "-d",
                     "30m",
                 ],
             )
         },
+    ]
+}
+
+fn patience(size: Size) -> Vec<Case> {
+    vec![
         Case {
             rounds: Some(2),
             ..case(
                 "herd: 100 clients pull one new image",
                 "Limit: 64 MiB for each of them over TLS.",
-                &["herd", "--layers", "4", "--layer-size", "16MiB", "-c", pick("100", "10")],
+                &["herd", "--layers", "4", "--layer-size", "16MiB", "-c", size.pick("100", "10")],
             )
         },
         Case {
@@ -143,7 +192,17 @@ pub(super) fn cases(quick: bool) -> Vec<Case> {
             ..case(
                 "tags: 10,000 in one repository, page by page",
                 "Limit: one directory of as many names.",
-                &["tags", "--tags", pick("10000", "300"), "--page", "100", "-c", "4", "-d", pick("15s", "2s")],
+                &[
+                    "tags",
+                    "--tags",
+                    size.pick("10000", "300"),
+                    "--page",
+                    "100",
+                    "-c",
+                    "4",
+                    "-d",
+                    size.pick("15s", "2s"),
+                ],
             )
         },
         Case {
@@ -155,7 +214,7 @@ pub(super) fn cases(quick: bool) -> Vec<Case> {
                 &[
                     "expiry",
                     "--push-time",
-                    pick("80s", "8s"),
+                    size.pick("80s", "8s"),
                     "--layer-size",
                     "32MiB",
                     "--keep-token",
@@ -176,17 +235,11 @@ pub(super) fn names() -> String {
 }
 
 impl Case {
-    pub(super) fn contestants(
-        &self,
-        peers: &Peers,
-        authority: &Authority,
-        signer: &Signer,
-        tokens: &Path,
-    ) -> Vec<Contestant> {
+    pub(super) fn contestants(&self, peers: &Peers, authority: &Authority, tokens: &Path) -> Vec<Contestant> {
         let mut arguments = vec!["--ca".to_owned(), authority.certificate.display().to_string()];
         match self.credentials {
             As::Tokens => arguments.extend(["--tokens".to_owned(), tokens.display().to_string()]),
-            As::User => arguments.extend(["--user".to_owned(), signer.user()]),
+            As::User => arguments.extend(["--user".to_owned(), USER.to_owned()]),
             As::Nobody => {}
         }
         arguments.extend(self.scenario_of_blob());

@@ -25,7 +25,7 @@ pub(crate) fn page(title: &str, reports: &[Report]) -> String {
         body += &table(report);
     }
     body += "<h2>Latency by percentile</h2>";
-    body += &chart(&latencies(reports), |place| percentile(place), micros);
+    body += &chart(&latencies(reports), percentile, micros);
     body += "<h2>Operations per second</h2>";
     body += &chart(&over_time(reports, |second| float(second.count)), seconds, digits);
     if reports.iter().any(|report| report.bytes() > 0) {
@@ -96,12 +96,12 @@ fn row(operation: &Summary) -> String {
         moved,
     ];
     let class = if operation.errors > 0 { " class=\"bad\"" } else { "" };
-    let cells: String = cells.into_iter().chain(times).map(|cell| format!("<td>{cell}</td>")).collect();
+    let cells: Vec<String> = cells.into_iter().chain(times).map(|cell| format!("<td>{cell}</td>")).collect();
     let kinds = operation
         .error_kinds
         .iter()
         .map(|(kind, count)| format!("<tr class=\"bad\"><td colspan=\"10\">{count} x {}</td></tr>", escape(kind)));
-    format!("<tr{class}>{cells}</tr>{}", kinds.collect::<String>())
+    format!("<tr{class}>{}</tr>{}", cells.concat(), kinds.collect::<Vec<_>>().concat())
 }
 
 /// Each operation's times, drawn over how many nines a percentile has: 50 %, 90 %, 99 % and 99.9 % are equally far.

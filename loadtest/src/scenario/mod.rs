@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn turns_end() {
-        let load = Load { clients: 1, duration: Duration::from_secs(60), turns: Some(3), rate: None };
+        let load = Load { clients: 1, duration: Duration::from_mins(1), turns: Some(3), rate: None };
         let (begin, next) = (Instant::now(), AtomicU64::new(0));
         let numbers: Vec<u64> = std::iter::from_fn(|| load.next(begin, &next)).map(|turn| turn.number).collect();
         assert_eq!(numbers, [0, 1, 2]);

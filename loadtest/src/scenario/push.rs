@@ -127,10 +127,10 @@ impl Task for Mounts {
     async fn turn(&self, client: &mut Client, recorder: &Recorder, turn: Turn) {
         let (to, from) = (format!("{}/m{}", self.base, turn.number), format!("{}/source", self.base));
         let mount = async {
-            match client.mount(&to, &self.digest, &from).await? {
-                true => Ok(()),
-                false => Err(crate::client::Error::Answer { what: "a mount", why: "an upload was begun".to_owned() }),
+            if client.mount(&to, &self.digest, &from).await? {
+                return Ok(());
             }
+            Err(crate::client::Error::Answer { what: "a mount", why: "an upload was begun".to_owned() })
         };
         recorder.time_since(turn.due, "blob mount", 0, mount).await;
     }

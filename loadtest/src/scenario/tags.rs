@@ -16,8 +16,8 @@ use crate::{
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Tags {
     /// Tags in the repository
-    #[arg(long, default_value_t = 1000)]
-    tags: u64,
+    #[arg(long = "tags", default_value_t = 1000)]
+    count: u64,
     /// Tags in a page
     #[arg(long, default_value_t = 100)]
     page: u64,
@@ -26,14 +26,21 @@ pub(crate) struct Tags {
     first_page: bool,
 }
 
+impl Tags {
+    /// One that has these tags and no others.
+    fn repository(&self, stage: &Stage) -> String {
+        format!("{}/tags-{}", stage.repository, self.count)
+    }
+}
+
 impl Scenario for Tags {
     async fn prepare(&self, stage: &Stage) -> Result<()> {
         let image = Images::new(&Shape { layers: 1, layer_size: 1024 }, stage.run).image(0);
-        let mut client = stage.client();
-        image.put(&mut client, &stage.repository, &tag(0)).await.context("cannot push the tags")?;
-        for number in 1..self.tags {
+        let (mut client, repository) = (stage.client(), self.repository(stage));
+        image.put(&mut client, &repository, &tag(0)).await.context("cannot push the tags")?;
+        for number in 1..self.count {
             let tag = tag(number);
-            let put = client.push_manifest(&stage.repository, &tag, image.manifest.clone());
+            let put = client.push_manifest(&repository, &tag, image.manifest.clone());
             put.await.context("cannot push the tags")?;
         }
         Ok(())
@@ -41,8 +48,8 @@ impl Scenario for Tags {
 
     async fn run(&self, stage: &Stage, recorder: &Recorder) -> Result<()> {
         let lists = Lists {
-            repository: stage.repository.clone(),
-            tags: self.tags.max(1),
+            repository: self.repository(stage),
+            tags: self.count.max(1),
             page: self.page.max(1),
             first_only: self.first_page,
         };
