@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 
 pub mod acme;
+pub mod admission;
 pub mod server;
 pub mod tls;
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tracing::Level;
 
 use crate::{
+    admission::TooMany,
     api::{Body, BodyError, Failure, Log, Reply, method::Methods, paging::InvalidCount, route::Unrouted},
     auth::{
         challenge::{Reason, Refusal},
@@ -45,6 +46,9 @@ pub(in crate::api) enum Error {
     Unhealthy,
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The subject of the login asks too often.
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
     #[error("the method is not allowed here")]
     MethodNotAllowed(Methods),
     #[error(transparent)]
@@ -171,6 +175,8 @@ impl Error {
             Self::Unrouted(unrouted) => unrouted_answer(&unrouted),
             Self::Unhealthy => Answer::new(Code::Unavailable).detail("health check failed: please see /debug/health"),
             Self::Refused(refusal) => refused(&refusal),
+            Self::TooMany(early) => Answer::new(Code::TooManyRequests)
+                .header(header::RETRY_AFTER, HeaderValue::from(early.retry_after_secs())),
             Self::MethodNotAllowed(allowed) => {
                 let allow = HeaderValue::try_from(allowed.allow()).expect("method names are visible ASCII");
                 Answer::new(Code::Unsupported).header(header::ALLOW, allow)

@@ -12,12 +12,14 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::{
+    admission::Admission,
     api::{
         Body, Log, Reply, Request, RequestBody, Scheme, access, base, blobs, bounded, catalog,
         error::Error,
         gate, headers,
         location::Base,
         manifests,
+        metered::{self, Metered},
         query::Query,
         referrers,
         route::{Route, Unrouted},
@@ -43,6 +45,7 @@ pub struct Gateway {
     settings: Settings,
     unhealthy: Arc<AtomicBool>,
     demoted: Arc<AtomicBool>,
+    admission: Arc<Admission>,
 }
 
 /// A request past its authorisation, without its body.
@@ -61,14 +64,20 @@ pub(in crate::api) struct Call<'a> {
 impl Gateway {
     /// While `unhealthy` is set, every request is answered with 503; while `demoted` is, nothing is written.
     #[must_use]
-    pub const fn new(
+    pub fn new(
         registry: Arc<Registry>,
         authority: Arc<Authority>,
         settings: Settings,
         unhealthy: Arc<AtomicBool>,
         demoted: Arc<AtomicBool>,
     ) -> Self {
-        Self { registry, authority, settings, unhealthy, demoted }
+        Self { registry, authority, settings, unhealthy, demoted, admission: Arc::default() }
+    }
+
+    /// The same, where logins may take no more than this says.
+    #[must_use]
+    pub fn limited_by(self, admission: Arc<Admission>) -> Self {
+        Self { admission, ..self }
     }
 
     /// The answer to one request; what went wrong, too, is an answer.
@@ -116,7 +125,9 @@ impl Gateway {
                 Some(self.authority.authorise(&credentials, &access).await?)
             }
         };
+        let client = metered::take(&self.admission, grant.as_ref());
         log.subject = grant.as_ref().and_then(|grant| grant.identity().subject()).map(bounded);
+        let client = client?;
         let allowed = self.mode().restrict(route.methods());
         if *method == Method::OPTIONS {
             let allow = HeaderValue::try_from(allowed.allow()).expect("method names are visible ASCII");
@@ -129,7 +140,12 @@ impl Gateway {
         let address = connection.peer.map(|peer| peer.ip());
         let base = settings.base.seen(connection.origin.as_ref());
         let call = Call { registry, settings, base: &base, method, headers, query: &query, address };
-        dispatch(&call, route, grant, hint, body.as_mut()).await
+        let mut body = Metered { body: body.as_mut(), client: client.clone() };
+        let reply = dispatch(&call, route, grant, hint, &mut body).await?;
+        Ok(match &client {
+            Some(client) => Reply { body: metered::slowed(reply.body, client), ..reply },
+            None => reply,
+        })
     }
 
     /// What the `_state` of an upload says, if it has one: found without touching the storage.

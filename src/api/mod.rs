@@ -33,6 +33,7 @@ pub mod gateway;
 mod headers;
 pub mod location;
 mod manifests;
+mod metered;
 pub mod method;
 mod multipart_ranges;
 mod paging;

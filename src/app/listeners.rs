@@ -5,8 +5,9 @@ use std::{path::PathBuf, sync::Arc};
 use anyhow::{Context as _, Result};
 
 use crate::{
+    admission::Admission,
     api::Scheme,
-    app::{identity::Identity, policy},
+    app::{edge, identity::Identity},
     config::{
         self, Config,
         address::Address as HostPort,
@@ -33,11 +34,12 @@ use crate::{
 pub(super) fn bind(
     config: &Config,
     identity: Option<&Arc<Identity>>,
+    admission: Arc<Admission>,
     challenges: Option<Arc<dyn Challenges>>,
     passthrough: Option<&Arc<Passthrough>>,
     inherited: &mut Inherited,
 ) -> Result<Server> {
-    Server::bind_with(settings(config, identity, challenges, passthrough)?, inherited).map_err(Into::into)
+    Server::bind_with(settings(config, identity, admission, challenges, passthrough)?, inherited).map_err(Into::into)
 }
 
 /// Sockets that came with this process. To be called before anything else opens descriptors.
@@ -64,6 +66,7 @@ pub(super) fn close_unused(by: PassedBy, inherited: &mut Inherited) {
 fn settings(
     config: &Config,
     identity: Option<&Arc<Identity>>,
+    admission: Arc<Admission>,
     challenges: Option<Arc<dyn Challenges>>,
     passthrough: Option<&Arc<Passthrough>>,
 ) -> Result<server::Settings> {
@@ -82,11 +85,11 @@ fn settings(
         listeners
             .push(Endpoint { serves: Serves::Challenges, ..Endpoint::new(Address::tcp(&place.to_string())?, None) });
     }
-    let (limits, deadlines) = policy::bounds(&config.edge.limits);
+    let (limits, deadlines) = edge::bounds(&config.edge.limits);
     // Said anew when it is told to stop.
     let drain = None;
     let proxies = proxies(&config.edge.proxies);
-    Ok(server::Settings { listeners, limits, deadlines, proxies, drain, challenges })
+    Ok(server::Settings { listeners, limits, deadlines, admission, proxies, drain, challenges })
 }
 
 fn endpoint(

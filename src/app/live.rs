@@ -9,8 +9,9 @@ use anyhow::Result;
 use async_trait::async_trait;
 
 use crate::{
+    admission::Admission,
     api::{self, gateway::Gateway, settings::Mode},
-    app::{listeners, policy, upstream::Front},
+    app::{edge, listeners, policy, upstream::Front},
     auth::authority::Authority,
     config::{Config, storage::Driver},
     health::Health,
@@ -21,6 +22,7 @@ use crate::{
 /// What stays the same as long as the process lives.
 pub(super) struct Fixed {
     answering: Answering,
+    admission: Arc<Admission>,
     pub(super) health: Health,
     pub(super) demoted: Arc<AtomicBool>,
     /// Whether the configuration in force refuses writes; for those who write without being asked to.
@@ -66,6 +68,7 @@ impl Fixed {
     pub(super) fn new(
         config: &Config,
         answering: Answering,
+        admission: Arc<Admission>,
         health: Health,
         demoted: Arc<AtomicBool>,
         locates: Locates,
@@ -73,7 +76,7 @@ impl Fixed {
         let untried = config.storage.read_only && matches!(config.storage.driver, Driver::S3(_));
         let writes = if untried { Writes::Untried } else { Writes::Tried };
         let read_only = Arc::new(AtomicBool::new(config.storage.read_only));
-        Self { answering, health, demoted, read_only, writes, locates }
+        Self { answering, admission, health, demoted, read_only, writes, locates }
     }
 
     /// Changes nothing.
@@ -87,12 +90,19 @@ impl Fixed {
             Answering::Registry(registry) => {
                 let (registry, authority) = (Arc::clone(registry), Arc::new(authority));
                 let (unhealthy, demoted) = (self.health.unhealthy(), Arc::clone(&self.demoted));
-                Arc::new(Rim(Gateway::new(registry, authority, settings, unhealthy, demoted)))
+                let gateway = Gateway::new(registry, authority, settings, unhealthy, demoted);
+                Arc::new(Rim(gateway.limited_by(Arc::clone(&self.admission))))
             }
         };
-        let (limits, deadlines) = policy::bounds(&config.edge.limits);
+        let (limits, deadlines) = edge::bounds(&config.edge.limits);
         let proxies = listeners::proxies(&config.edge.proxies);
         Ok(Rules { handler, limits, deadlines, proxies })
+    }
+
+    /// Puts in force what is beside the rules who may come in, and at which rate.
+    pub(super) fn admit(&self, config: &Config) {
+        self.admission.replace(edge::settings(&config.edge));
+        edge::complain(&config.edge.limits);
     }
 
     /// That those rules are in force.

@@ -52,6 +52,7 @@ mod certificates;
 mod checks;
 mod delivery;
 pub mod doctor;
+mod edge;
 mod identity;
 pub mod import;
 pub mod keys;
@@ -152,14 +153,24 @@ impl App {
         let Behind { answering, locates, storage, updates, checks } =
             Behind::build(config, &health, &clock, &metrics).await?;
         let registry = answering.registry().cloned();
-        let fixed = Fixed::new(config, answering, health.clone(), Arc::clone(&demoted), locates);
+        let admission = edge::admission(config);
+        edge::complain(&config.edge.limits);
+        let fixed =
+            Fixed::new(config, answering, Arc::clone(&admission), health.clone(), Arc::clone(&demoted), locates);
         let handler = fixed.rules(config, trust::authority(&config.auth, &clock)?)?.handler;
         let identity = identity::load(config, &clock)?;
         let acme = acme::open(config, storage.as_ref(), &clock)?;
         let renewal = renewal(acme.as_ref(), identity.as_deref(), &metrics).await?;
         let challenges = acme.as_ref().map(acme::challenges);
         let passthrough = passthrough::build(config, identity.as_ref().map(|identity| identity.certificates()));
-        let server = listeners::bind(config, identity.as_ref(), challenges, passthrough.as_ref(), inherited)?;
+        let server = listeners::bind(
+            config,
+            identity.as_ref(),
+            Arc::clone(&admission),
+            challenges,
+            passthrough.as_ref(),
+            inherited,
+        )?;
         let debug = listeners::bind_debug(config, inherited).await?;
         listeners::close_unused(config.passed.by, inherited);
         listeners::report(&server, debug.as_ref());
@@ -174,6 +185,7 @@ impl App {
         let watch = |identity| certificates::Watch { identity, metrics: Arc::clone(&metrics) };
         let tasks = tasks::Tasks {
             registry,
+            admission,
             certificates: identity.clone().map(watch),
             metrics: Arc::clone(&metrics),
             losses: logs.losses().clone(),

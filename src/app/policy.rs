@@ -10,7 +10,6 @@ use crate::{
     },
     config::{
         Config,
-        edge::limits::Limits,
         storage::{Cache, Driver, Purging},
         validation::{Platforms, Validation as Configured},
     },
@@ -20,7 +19,6 @@ use crate::{
         format::Signing,
         manifests::validation::{Children, Rules, Urls, Validation},
     },
-    server,
 };
 
 /// How long an upload may go on where nobody purges.
@@ -83,19 +81,6 @@ fn downloads(config: &Config) -> Downloads {
         // can be turned off while it runs.
         inline_max: config.storage.redirect.map_or(u64::MAX, |_| configured.inline_max),
     }
-}
-
-pub(super) fn bounds(limits: &Limits) -> (server::Limits, server::Deadlines) {
-    let bounds = server::Limits { connections: limits.connections.get(), ..server::Limits::default() };
-    let deadlines = server::Deadlines {
-        handshake: limits.handshake_timeout,
-        head: limits.header_timeout,
-        idle: limits.idle_timeout,
-        body: limits.body_timeout,
-        write: limits.write_timeout,
-        ..server::Deadlines::default()
-    };
-    (bounds, deadlines)
 }
 
 fn validation(configured: &Configured) -> Result<Validation> {

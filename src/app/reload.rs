@@ -61,6 +61,7 @@ impl Reloader {
         // The last that can fail: from here on there is no way back.
         let said = self.identity.as_ref().map(|identity| identity.reload()).transpose().context("http.tls")?;
         self.control.replace(rules);
+        self.fixed.admit(&loaded.config);
         self.fixed.note(&loaded.config);
         self.logs.configure(&loaded.config);
         self.logs.access().take(access);

@@ -12,6 +12,7 @@ use futures_util::future::join_all;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::{
+    admission::{Admission, tally::Kind},
     app::{certificates::Watch, networks::Update},
     config::storage::Purging,
     registry::{Registry, format::OpenError, uploads::purge::Mode},
@@ -34,6 +35,7 @@ pub(super) struct Tasks {
     /// `None` where no TLS is spoken.
     pub(super) certificates: Option<Watch>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) admission: Arc<Admission>,
     pub(super) losses: Losses,
     /// Of networks that clients are told apart by.
     pub(super) updates: Vec<Update>,
@@ -98,6 +100,9 @@ impl Tasks {
                 self.metrics.set_uploads_memory(registry.upload_memory_taken());
                 let cache = registry.cache_counts();
                 self.metrics.set_cache_looks(cache.looks, cache.hits);
+            }
+            for kind in Kind::ALL {
+                self.metrics.set_limited(kind.label(), self.admission.tally().total(kind));
             }
         }
     }
@@ -183,6 +188,7 @@ mod tests {
             registry: Some(Arc::clone(&registry)),
             certificates: None,
             metrics: Arc::new(Metrics::new().unwrap()),
+            admission: Arc::default(),
             losses: Losses::default(),
             updates: Vec::new(),
             purging: None,

@@ -82,6 +82,11 @@ mod tests {
         check("version: 0.1\nauth: none\nstorage: inmemory", &["storage.filesystem", "storage.inmemory"]);
         check(&format!("{BASE}edge: {{limits: {{connections: 7}}, strict: true}}\n"), &["edge.strict"]);
         check(&format!("{BASE}edge: {{listen: [':1']}}\n"), &["edge.listen"]);
+        check(&format!("{BASE}edge: {{access: {{deny: [10.0.0.1]}}}}\n"), &[]);
+        check(
+            &format!("{BASE}edge: {{rates: {{requests: {{per_address: 1/s}}, clients_max: 7}}}}\n"),
+            &["edge.rates.clients_max"],
+        );
     }
 
     #[test]

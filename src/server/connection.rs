@@ -16,16 +16,19 @@ use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use tracing::{debug, warn};
 
 use crate::{
+    admission::Admission,
     api::{self, Scheme},
     server::{
         Handler, Handshakes, Rules, Terms,
         challenges::{self, Challenges},
         control::{Control, Phase},
+        door::{Door, Visit},
         exchange::Observer,
         http1, http2,
         passthrough::{self, Passthrough},
         proxies::{End, Hop},
         proxy_protocol::{self, Named, ProxyProtocol},
+        seats::Seat,
         socket::{HeadAllowance, Socket, Wire},
         stream::Downstream,
     },
@@ -40,6 +43,8 @@ pub(super) struct Context {
     pub(super) answers: Answers,
     pub(super) observer: Arc<dyn Observer>,
     pub(super) challenges: Option<Arc<dyn Challenges>>,
+    pub(super) door: Door,
+    pub(super) admission: Arc<Admission>,
     /// Used up when somebody was told of connections that are dropped because nobody trusts their other end.
     pub(super) strangers: Arc<Once>,
     /// Names that are somebody else's, on the listener of this connection.
@@ -104,31 +109,55 @@ pub(super) enum Closing {
     Reset,
 }
 
-pub(super) async fn serve(context: Arc<Context>, socket: Socket, terms: Terms) {
+/// Serves a connection until it ends or has to make room for another.
+pub(super) async fn serve(context: Arc<Context>, socket: Socket, terms: Terms, seat: Seat) {
     socket.send_at_once();
     let rules = context.rules();
     let socket = Arc::new(socket);
     let allowance = HeadAllowance::unlimited();
     let mut wire = Wire::new(Arc::clone(&socket), Arc::clone(&allowance), rules.deadlines.write);
-    let Some(hop) = other_end(&context, &rules, &socket, &mut wire, &terms).await else {
-        return;
+    let named = tokio::select! {
+        named = other_end(&context, &rules, &socket, &mut wire, &terms) => named,
+        () = seat.revoked() => None,
     };
+    let Some(hop) = named else { return };
+    let visit = Visit::new(&hop.connection, &rules.proxies, &context.admission);
+    if !context.door.admits(&visit, &seat, &rules.limits) {
+        return;
+    }
+    let parts = Admitted { socket, wire, allowance, terms };
+    tokio::select! {
+        () = admitted(&context, &rules, parts, &hop, &seat) => {}
+        () = seat.revoked() => debug!(peer = ?hop.connection.peer, "an idle connection made room for another"),
+    }
+}
+
+/// What a connection is made of before anything is spoken over it.
+struct Admitted {
+    socket: Arc<Socket>,
+    wire: Wire,
+    allowance: Arc<HeadAllowance>,
+    terms: Terms,
+}
+
+async fn admitted(context: &Arc<Context>, rules: &Rules, admitted: Admitted, hop: &Hop, seat: &Seat) {
+    let Admitted { socket, mut wire, allowance, terms } = admitted;
     if let (Some(passthrough), Some(_)) = (&context.passthrough, &terms.tls) {
-        match passthrough::tls::take(&context, passthrough, wire, &hop).await {
+        match passthrough::tls::take(context, passthrough, wire, hop, seat).await {
             Some(ours) => wire = ours,
             None => return,
         }
     }
-    let Some((stream, protocol)) = handshake(&context, rules.deadlines.handshake, wire, terms.tls).await else {
+    let Some((stream, protocol)) = handshake(context, rules.deadlines.handshake, wire, terms.tls).await else {
         return;
     };
     match protocol {
         Protocol::Http2 => {
             // The connection closes with its stream, even while requests that it carried still run.
             drop(socket);
-            http2::serve(&context, stream, &hop).await;
+            http2::serve(context, stream, hop, seat).await;
         }
-        Protocol::Http1 => match http1::serve(&context, stream, &allowance, &hop).await {
+        Protocol::Http1 => match http1::serve(context, stream, &allowance, hop, seat).await {
             Closing::Now => {}
             Closing::AfterAnswer => socket.linger(rules.deadlines.linger).await,
             Closing::Reset => socket.reset_on_close(),

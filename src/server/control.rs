@@ -12,7 +12,14 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use crate::server::{Deadlines, Handler, Limits, Proxies, slots::Slots};
+use crate::{
+    admission::Admission,
+    server::{
+        Handler, Proxies,
+        bounds::{Deadlines, Limits},
+        seats::Seats,
+    },
+};
 
 /// What a server goes by. It is exchanged as one value, so that no request sees a half of one and a half of another.
 pub struct Rules {
@@ -41,7 +48,7 @@ pub struct Control(Arc<Shared>);
 struct Shared {
     rules: ArcSwap<Rules>,
     phase: watch::Sender<Phase>,
-    slots: Arc<Slots>,
+    seats: Arc<Seats>,
     drain: Mutex<Option<Duration>>,
     running: AtomicUsize,
     handed_over: Arc<AtomicBool>,
@@ -57,9 +64,9 @@ impl Drop for Running {
 }
 
 impl Control {
-    pub(super) fn new(rules: Rules, drain: Option<Duration>) -> Self {
+    pub(super) fn new(rules: Rules, drain: Option<Duration>, admission: Arc<Admission>) -> Self {
         Self(Arc::new(Shared {
-            slots: Slots::new(rules.limits.connections),
+            seats: Seats::new(rules.limits.connections, admission),
             rules: ArcSwap::from_pointee(rules),
             phase: watch::Sender::new(Phase::Serving),
             drain: Mutex::new(drain),
@@ -70,7 +77,7 @@ impl Control {
 
     /// From the next request on the server goes by these.
     pub fn replace(&self, rules: Rules) {
-        self.0.slots.resize(rules.limits.connections);
+        self.0.seats.resize(rules.limits.connections);
         self.0.rules.store(Arc::new(rules));
     }
 
@@ -104,8 +111,8 @@ impl Control {
         self.0.rules.load_full()
     }
 
-    pub(super) fn slots(&self) -> &Arc<Slots> {
-        &self.0.slots
+    pub(super) fn seats(&self) -> &Arc<Seats> {
+        &self.0.seats
     }
 
     pub(super) fn handed_over(&self) -> &Arc<AtomicBool> {

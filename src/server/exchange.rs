@@ -17,6 +17,7 @@ use crate::{
     server::{
         Rules, challenges,
         connection::Context,
+        door::Visit,
         framing::Refusal,
         passthrough::passage::{Kind, Passage},
         proxies::Hop,
@@ -111,35 +112,43 @@ pub(super) async fn run(
     let connection = rules.proxies.resolve(hop, &head.headers);
     let mut exchange = record(id, &head, &connection);
     let session = request::share(session, &head, prompt);
+    let visit = Visit::new(&connection, &rules.proxies, &context.admission);
     // Where a badly framed request ends is not known for sure.
     let after = if refusal.is_some() { After::Close } else { After::Reuse };
     let mut reply = match refusal {
         Some(refusal) => refusal.reply(),
-        None => handle(context, rules, request::request(id, head, &connection, &session, &rules.deadlines)).await,
+        None => {
+            let request = request::request(id, head, &connection, &session, rules.deadlines, &visit);
+            handle(context, rules, request, &visit).await
+        }
     };
     exchange.status = reply.status;
     exchange.content_type = text(&reply.headers, &header::CONTENT_TYPE);
     exchange.log = std::mem::take(&mut reply.log);
-    exchange.ending = reply::write(context, &session, &exchange.method, reply, after).await;
+    exchange.ending = reply::write(context, rules, &session, &exchange.method, reply, after, &visit).await;
     let session = finish(rules, &session, &mut exchange).await;
     exchange.elapsed = started.elapsed();
     context.observer.observe(&exchange);
     (exchange.ending, session)
 }
 
-async fn handle(context: &Context, rules: &Rules, request: api::Request) -> api::Reply {
+async fn handle(context: &Context, rules: &Rules, request: api::Request, visit: &Visit) -> api::Reply {
     let id = request.id;
-    let handled = AssertUnwindSafe(reply_to(context, rules, request)).catch_unwind().await;
+    let handled = AssertUnwindSafe(reply_to(context, rules, request, visit)).catch_unwind().await;
     handled.unwrap_or_else(|_| {
         error!(http.request.id = %id, "the handler panicked");
         Refusal::PANICKED.reply()
     })
 }
 
-async fn reply_to(context: &Context, rules: &Rules, request: api::Request) -> api::Reply {
+/// Proofs come before the door: whoever asks for them comes from anywhere.
+async fn reply_to(context: &Context, rules: &Rules, request: api::Request, visit: &Visit) -> api::Reply {
     match (context.challenges.as_deref(), challenges::token(&request)) {
         (Some(challenges), Some(token)) => challenges::answer(challenges, &token).await,
-        _ => context.handler(rules).handle(request).await,
+        _ => match context.door.turns_away(visit) {
+            None => context.handler(rules).handle(request).await,
+            Some(reply) => reply,
+        },
     }
 }
 

@@ -9,9 +9,13 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header, uri::Authority};
 use pingora::protocols::http::ServerSession;
 
 use crate::{
+    admission::TooMany,
     api::{Body, Log, Reply},
-    server::Limits,
+    server::bounds::Limits,
 };
+
+/// What a metric and the access log call a request that was not let in.
+const TURNED_AWAY: &str = "turned_away";
 
 /// An answer that is given without asking the handler.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -29,6 +33,10 @@ impl Refusal {
         Self::new(StatusCode::REQUEST_TIMEOUT, "UNSUPPORTED", "the request's head took too long");
     pub(super) const PANICKED: Self =
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", "the request could not be handled");
+
+    pub(super) const DENIED: Self =
+        Self::new(StatusCode::FORBIDDEN, "DENIED", "requested access to the resource is denied");
+    pub(super) const TOO_MANY: Self = Self::new(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", "too many requests");
 
     pub(super) const BODY_TIMEOUT: Self =
         Self::new(StatusCode::REQUEST_TIMEOUT, "UNSUPPORTED", "the request's body took too long");
@@ -56,6 +64,16 @@ impl Refusal {
             headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
         }
         Reply { status: self.status, headers, body: Body::Full(Bytes::from(body)), log: Log::default() }
+    }
+
+    /// The same for a request that nothing is wrong with but its sender, who is told when to come again.
+    pub(super) fn turned_away(self, early: Option<TooMany>) -> Reply {
+        let mut reply = self.reply();
+        if let Some(early) = early {
+            reply.headers.insert(header::RETRY_AFTER, HeaderValue::from(early.retry_after_secs()));
+        }
+        reply.log.route = Some(TURNED_AWAY);
+        reply
     }
 }
 

@@ -17,6 +17,7 @@ use crate::{
         passthrough,
         proxies::Hop,
         reply,
+        seats::Seat,
         socket::HeadAllowance,
         stream::Downstream,
     },
@@ -27,12 +28,19 @@ use crate::{
 const READ_PAST_HEAD: usize = 64 << 10;
 
 /// Serves requests until one side wants no more.
-pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, allowance: &HeadAllowance, hop: &Hop) -> Closing {
+pub(super) async fn serve(
+    context: &Arc<Context>,
+    stream: Downstream,
+    allowance: &HeadAllowance,
+    hop: &Hop,
+    seat: &Seat,
+) -> Closing {
     let prompt = stream.prompt();
     let mut stream: Stream = Box::new(stream);
     let mut ahead = BytesMut::new();
     let mut closing = Closing::Now;
     loop {
+        seat.waits();
         if ahead.is_empty() && !begins(context, &mut stream, &mut ahead).await {
             return closing;
         }
@@ -50,6 +58,9 @@ pub(super) async fn serve(context: &Arc<Context>, stream: Downstream, allowance:
                 context.observer.refused(&RefusedHead { connection: &hop.connection, status: refusal.status });
                 return refuse(session, refusal).await;
             }
+        }
+        if !seat.works() {
+            return Closing::Now;
         }
         let (refusal, elsewhere) = match destination(context, &rules, &session, hop) {
             Ok(elsewhere) => (None, elsewhere),

@@ -1,4 +1,4 @@
-//! Binding an address, or taking a socket that somebody else has bound, and accepting on it below the connection limit.
+//! Binding an address, or taking a socket that somebody else has bound, and accepting on it as long as there are seats.
 
 use std::{
     io,
@@ -27,7 +27,8 @@ use crate::server::{
     exchange::Observer,
     inherited::{Inherited, Passed},
     passthrough::Passthrough,
-    slots::Slot,
+    proxy_protocol::ProxyProtocol,
+    seats::Seat,
     socket::Socket,
 };
 
@@ -275,36 +276,59 @@ impl Acceptor {
     /// Accepts until the listeners are to be closed, then waits for the connections to end. Who drops
     /// this cuts them.
     pub(super) async fn serve(self, context: Arc<Context>) {
+        let Self { socket: accepting, terms } = self;
         let mut connections = JoinSet::new();
-        loop {
+        let serve = |socket, seat| {
+            let (context, terms) = (Arc::clone(&context), terms.clone());
+            let open = Open::new(&context);
+            async move {
+                connection::serve(context, socket, terms, seat).await;
+                drop(open);
+            }
+        };
+        let late = loop {
             let accepted = tokio::select! {
                 biased;
-                () = context.control.reached(Phase::Draining) => break,
-                accepted = self.accept(&context) => accepted,
+                () = context.control.reached(Phase::Draining) => break None,
+                accepted = accepting.accept() => accepted,
             };
             while connections.try_join_next().is_some() {}
-            match accepted {
-                Ok((socket, slot)) => {
-                    let (context, terms) = (Arc::clone(&context), self.terms.clone());
-                    let open = Open::new(&context);
-                    connections.spawn(async move {
-                        connection::serve(context, socket, terms).await;
-                        drop((open, slot));
-                    });
-                }
+            let socket = match accepted {
+                Ok(socket) => socket,
                 Err(error) => {
                     warn!(error = %error, "a connection could not be accepted");
+                    // Mostly for want of descriptors, of which this gives one back.
+                    context.control.seats().shed();
                     tokio::time::sleep(RETRY).await;
+                    continue;
                 }
-            }
+            };
+            let seat = tokio::select! {
+                biased;
+                seat = seat(&context, &terms, &socket) => seat,
+                () = context.control.reached(Phase::Draining) => break Some(socket),
+            };
+            connections.spawn(serve(socket, seat));
+        };
+        drop(accepting);
+        if let Some(socket) = late {
+            // Accepted before the end began: it waits for its seat as it would have.
+            let seat = seat(&context, &terms, &socket).await;
+            connections.spawn(serve(socket, seat));
         }
-        drop(self);
         while connections.join_next().await.is_some() {}
     }
+}
 
-    /// A slot first: a connection that cannot be served stays in the kernel's queue.
-    async fn accept(&self, context: &Context) -> io::Result<(Socket, Slot)> {
-        let slot = context.control.slots().take().await;
-        Ok((self.socket.accept().await?, slot))
+/// One connection is taken in before there is a seat for it, so that nobody has to make room for no one; the others stay
+/// in the kernel's queue.
+async fn seat(context: &Context, terms: &Terms, socket: &Socket) -> Seat {
+    let seat = context.control.seats().take().await;
+    if let Some(peer) = socket.peer().filter(|_| terms.proxy_protocol == ProxyProtocol::Off)
+        && !context.rules().proxies.trusts(Some(peer.ip()))
+    {
+        // Known before anything is read: who fills the room must not be faster than we are in counting.
+        seat.assign(peer.ip());
     }
+    seat
 }

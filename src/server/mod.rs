@@ -1,13 +1,13 @@
 //! The rim: sockets on one side, [`Handler`] on the other. The only module that knows pingora.
 //!
-//! `listener` accepts below a connection limit, on what it has bound or what was passed to us (`inherited`); `connection`
-//! reads who the client is where a balancer says so (`proxy_protocol`), does the TLS handshake with our own
-//! configuration and gives the stream to `http1` or `http2`; both read a request's head with pingora's session types and
-//! give it to `exchange`, which refuses what is badly framed (`framing`), finds the client behind trusted proxies
-//! (`proxies`), lets the handler pull the body (`request`) and writes what it answers (`reply`). Before all of that come
-//! the proofs that certificate authorities ask for (`challenges`), and before those the names that are another server's
-//! (`passthrough`). Each side waits for the other: a body chunk is read
-//! when the handler asks for it, a chunk of an answer is asked for when the last one was written.
+//! `listener` accepts as long as there are `seats`, on what it has bound or what was passed to us (`inherited`);
+//! `connection` reads who the client is where a balancer says so (`proxy_protocol`), asks the `door` whether it may come in,
+//! does the TLS handshake with our own configuration and gives the stream to `http1` or `http2`; both read a request's head
+//! with pingora's session types and give it to `exchange`, which refuses what is badly framed (`framing`), finds the client
+//! behind trusted proxies (`proxies`), lets the handler pull the body (`request`) and writes what it answers (`reply`).
+//! Between the door and all of that come the proofs that certificate authorities ask for (`challenges`), and before those
+//! the names that are another server's (`passthrough`). Each side waits for the other: a body chunk is read when the handler
+//! asks for it, a chunk of an answer is asked for when the last one was written.
 //!
 //! The accept loop and the loop over requests are ours, because pingora's own know no deadline for a whole head, no
 //! limit of connections, no drain that ends when idle and no TLS settings; pingora parses, frames and multiplexes.
@@ -20,25 +20,30 @@
 //! Nothing here knows what a registry is. Time spent waiting for the handler never counts against the client.
 
 pub mod address;
+pub mod bounds;
 pub mod challenges;
 pub mod debug;
 pub mod exchange;
 
 mod connection;
 pub mod control;
+pub mod descriptors;
+mod door;
 mod forwarded;
 mod framing;
+mod gathered;
 mod http1;
 mod http2;
 pub mod inherited;
 mod listener;
+mod pace;
 pub mod passthrough;
 pub mod proxies;
 pub mod proxy_protocol;
 pub mod redirect;
 mod reply;
 mod request;
-mod slots;
+mod seats;
 mod socket;
 mod stream;
 
@@ -57,12 +62,15 @@ use tokio::{task::JoinSet, time::sleep};
 use tracing::warn;
 
 use crate::{
+    admission::Admission,
     api,
     server::{
         address::Address,
+        bounds::{Deadlines, Limits},
         challenges::{Challenges, Nothing},
         connection::{Answers, Context},
         control::{Control, Phase, Rules},
+        door::Door,
         exchange::Observer,
         inherited::Inherited,
         listener::Listener,
@@ -86,6 +94,8 @@ pub struct Settings {
     pub listeners: Vec<Endpoint>,
     pub limits: Limits,
     pub deadlines: Deadlines,
+    /// Who may come in, and at which rate.
+    pub admission: Arc<Admission>,
     /// Whose word about clients counts.
     pub proxies: Proxies,
     /// How long running requests may take once a shutdown was asked for; `None` cuts them at once, which is what the
@@ -153,57 +163,6 @@ pub trait Handshakes: fmt::Debug + Send + Sync + 'static {
     fn answer(&self, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>>;
 }
 
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Open connections over all listeners; when they are reached, new ones wait in the kernel's queue.
-    pub connections: usize,
-    /// Bytes of a request's head.
-    pub head_bytes: usize,
-    /// Bytes of a request's target.
-    pub target_bytes: usize,
-    /// Requests that run at once on one HTTP/2 connection.
-    pub streams: u32,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { connections: 8192, head_bytes: 64 << 10, target_bytes: 8 << 10, streams: 100 }
-    }
-}
-
-/// How long a client may take.
-#[derive(Clone, Debug)]
-pub struct Deadlines {
-    /// For the TLS handshake.
-    pub handshake: Duration,
-    /// From a head's first byte to its last.
-    pub head: Duration,
-    /// Between two requests on one connection.
-    pub idle: Duration,
-    /// For the next bytes of a body that is being read.
-    pub body: Duration,
-    /// Bytes per second that a body must bring on average over each `body` period of waiting for it; 0 for no rate.
-    pub body_rate_min: u32,
-    /// For the next bytes of an answer to be taken.
-    pub write: Duration,
-    /// For what a client still sends after it was answered early.
-    pub linger: Duration,
-}
-
-impl Default for Deadlines {
-    fn default() -> Self {
-        Self {
-            handshake: Duration::from_secs(10),
-            head: Duration::from_secs(10),
-            idle: Duration::from_secs(75),
-            body: Duration::from_mins(1),
-            body_rate_min: 1024,
-            write: Duration::from_mins(1),
-            linger: Duration::from_secs(2),
-        }
-    }
-}
-
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {source}")]
@@ -217,6 +176,7 @@ pub struct BindError {
 pub struct Server {
     listeners: Vec<Listener>,
     challenges: Option<Arc<dyn Challenges>>,
+    admission: Arc<Admission>,
     control: Control,
 }
 
@@ -237,15 +197,15 @@ impl Server {
     /// The same, taking from `inherited` the sockets that the settings ask for by name, and those that stand under an
     /// address that would be bound otherwise.
     pub fn bind_with(settings: Settings, inherited: &mut Inherited) -> Result<Self, BindError> {
-        let Settings { listeners: endpoints, limits, deadlines, proxies, drain, challenges } = settings;
+        let Settings { listeners: endpoints, limits, deadlines, admission, proxies, drain, challenges } = settings;
         // Until it runs, nobody is answered.
         let rules = Rules { handler: Arc::new(Nothing), limits, deadlines, proxies };
-        let control = Control::new(rules, drain);
+        let control = Control::new(rules, drain, Arc::clone(&admission));
         let mut listeners = Vec::with_capacity(endpoints.len());
         for endpoint in &endpoints {
             listeners.extend(Listener::bind(endpoint, inherited, control.handed_over())?);
         }
-        Ok(Self { listeners, challenges, control })
+        Ok(Self { listeners, challenges, admission, control })
     }
 
     /// What it is led by while it runs.
@@ -284,18 +244,18 @@ impl Server {
         observer: Arc<dyn Observer>,
         shutdown: impl Future<Output = ()> + Send,
     ) -> io::Result<()> {
-        let Self { listeners, challenges, control } = self;
+        let Self { listeners, challenges, admission, control } = self;
         let Rules { limits, deadlines, proxies, .. } = &*control.rules();
-        let (limits, deadlines, proxies) = (limits.clone(), deadlines.clone(), proxies.clone());
+        let (limits, deadlines, proxies) = (*limits, *deadlines, proxies.clone());
         control.replace(Rules { handler, limits, deadlines, proxies });
         let strangers = Arc::new(Once::new());
         let listening: Arc<[_]> = listeners.iter().filter_map(|listener| listener.local().socket()).collect();
         let mut loops = JoinSet::new();
         for listener in listeners {
-            let answers = match listener.serves() {
-                Serves::Registry => Answers::InForce,
-                Serves::Redirect(redirect) => Answers::Always(Arc::new(redirect.clone())),
-                Serves::Challenges => Answers::Always(Arc::new(Nothing)),
+            let (answers, door) = match listener.serves() {
+                Serves::Registry => (Answers::InForce, Door::Guarded),
+                Serves::Redirect(redirect) => (Answers::Always(Arc::new(redirect.clone())), Door::Open),
+                Serves::Challenges => (Answers::Always(Arc::new(Nothing)), Door::Open),
             };
             let (observer, challenges) = (Arc::clone(&observer), challenges.clone());
             let context = Arc::new(Context {
@@ -303,6 +263,8 @@ impl Server {
                 answers,
                 observer,
                 challenges,
+                door,
+                admission: Arc::clone(&admission),
                 strangers: Arc::clone(&strangers),
                 passthrough: listener.passthrough().cloned(),
                 listening: Arc::clone(&listening),

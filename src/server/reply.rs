@@ -1,5 +1,7 @@
 //! From `api::Reply` to the wire: the head, then the body chunk by chunk, then the decision about the connection.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::BoxStream};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
@@ -10,9 +12,12 @@ use tracing::warn;
 use crate::{
     api::{Body, Reply, StreamError},
     server::{
-        Deadlines,
+        Rules,
+        bounds::Deadlines,
         connection::Context,
+        door::Visit,
         exchange::Ending,
+        pace::{Least, Pace},
         request::{Session, Shared},
     },
 };
@@ -38,7 +43,15 @@ enum Rest {
 }
 
 /// Writes the answer.
-pub(super) async fn write(context: &Context, session: &Shared, method: &Method, reply: Reply, after: After) -> Ending {
+pub(super) async fn write(
+    context: &Context,
+    rules: &Rules,
+    session: &Shared,
+    method: &Method,
+    reply: Reply,
+    after: After,
+    visit: &Visit,
+) -> Ending {
     let bodiless =
         method == Method::HEAD || reply.status == StatusCode::NO_CONTENT || reply.status == StatusCode::NOT_MODIFIED;
     let Ok(mut head) = ResponseHeader::build(reply.status, Some(reply.headers.len() + 3)) else {
@@ -63,11 +76,12 @@ pub(super) async fn write(context: &Context, session: &Shared, method: &Method, 
     if begin(&mut *session.lock().await, head, rest, after).await.is_none() {
         return Ending::Disconnected;
     }
+    let mut sending = Sending::new(session, visit, &rules.deadlines);
     match body {
         Body::Empty => Ending::Complete,
-        Body::Full(body) => send(session, body, true).await.map_or(Ending::Disconnected, |()| Ending::Complete),
-        Body::Stream { length, content } => stream(session, Some(length), content).await,
-        Body::Open(pieces) => stream(session, None, pieces).await,
+        Body::Full(body) => sending.send(body, Chunk::Last).await.map_or(Ending::Disconnected, |()| Ending::Complete),
+        Body::Stream { length, content } => stream(sending, Some(length), content).await,
+        Body::Open(pieces) => stream(sending, None, pieces).await,
     }
 }
 
@@ -106,7 +120,7 @@ fn is_drainable(http: &ServerSession) -> bool {
 
 /// `length` is what the head said, if it said anything.
 async fn stream(
-    session: &Shared,
+    mut sending: Sending<'_>,
     length: Option<u64>,
     mut content: BoxStream<'static, Result<Bytes, StreamError>>,
 ) -> Ending {
@@ -125,22 +139,71 @@ async fn stream(
         };
         left = rest;
         // The last piece leaves with the answer's end; when the one behind any other comes, nobody knows.
-        session.lock().await.set_prompt(left > 0);
-        if send(session, chunk, false).await.is_none() {
+        sending.session.lock().await.set_prompt(left > 0);
+        if sending.send(chunk, Chunk::Inner).await.is_none() {
             return Ending::Disconnected;
         }
     }
-    session.lock().await.set_prompt(false);
+    sending.session.lock().await.set_prompt(false);
     if length.is_some() && left > 0 {
         warn!(length, missing = left, "an answer was shorter than it said");
         return Ending::Cut;
     }
-    send(session, Bytes::new(), true).await.map_or(Ending::Disconnected, |()| Ending::Complete)
+    sending.send(Bytes::new(), Chunk::Last).await.map_or(Ending::Disconnected, |()| Ending::Complete)
 }
 
-/// Returns when the bytes are with the socket, or in the bounded buffer before it; `None` if the client is gone.
-async fn send(session: &Shared, bytes: Bytes, end: bool) -> Option<()> {
-    session.lock().await.http()?.write_response_body(bytes, end).await.ok()
+/// Whether more comes behind it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Chunk {
+    Inner,
+    Last,
+}
+
+/// What is written to an HTTP/2 stream at once: a frame, as most clients take it. Each has the time of a stall, because
+/// pingora does not say when a part of it went.
+const PIECE: usize = 16 << 10;
+
+/// Writes a body to one client, no faster than it may and no slower than it must.
+struct Sending<'a> {
+    session: &'a Shared,
+    visit: &'a Visit,
+    pace: Pace,
+    least: Least,
+}
+
+impl<'a> Sending<'a> {
+    fn new(session: &'a Shared, visit: &'a Visit, deadlines: &Deadlines) -> Self {
+        let least = Least { period: deadlines.write, rate: deadlines.write_rate_min };
+        Self { session, visit, pace: Pace::default(), least }
+    }
+
+    /// Returns when the bytes are with the socket, or in the bounded buffer before it; `None` if the client is gone, or
+    /// as good as gone.
+    async fn send(&mut self, bytes: Bytes, chunk: Chunk) -> Option<()> {
+        self.visit.sends(bytes.len()).await;
+        let mut session = self.session.lock().await;
+        let http = session.http()?;
+        let mut rest = bytes;
+        loop {
+            let piece = rest.split_to(rest.len().min(if http.is_http2() { PIECE } else { usize::MAX }));
+            if rest.is_empty() {
+                return self.write(http, piece, chunk).await;
+            }
+            self.write(http, piece, Chunk::Inner).await?;
+        }
+    }
+
+    /// On HTTP/1 the socket tells when nothing moves; on HTTP/2 nobody does but the end of a write.
+    async fn write(&mut self, http: &mut ServerSession, piece: Bytes, chunk: Chunk) -> Option<()> {
+        let (started, count) = (Instant::now(), piece.len());
+        let time = if http.is_http2() { Some(self.least.period) } else { self.least.time_for(count) };
+        let write = http.write_response_body(piece, chunk == Chunk::Last);
+        match time {
+            Some(time) => timeout(time, write).await.ok()?.ok()?,
+            None => write.await.ok()?,
+        }
+        self.pace.advance(started.elapsed(), count as u64, self.least).ok()
+    }
 }
 
 /// After the answer: reads away the rest of a small body, so that the next request is found on HTTP/1.1. When it does

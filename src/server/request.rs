@@ -1,9 +1,6 @@
 //! From pingora's session to [`api::Request`]: the head at once, the body chunk by chunk.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -17,7 +14,12 @@ use uuid::Uuid;
 
 use crate::{
     api::{self, BodyError, RequestBody},
-    server::{Deadlines, stream::Prompt},
+    server::{
+        bounds::Deadlines,
+        door::Visit,
+        pace::{Least, Pace},
+        stream::Prompt,
+    },
 };
 
 /// A request's head in our terms.
@@ -135,7 +137,9 @@ impl Session {
         let read: Timeout<_> = timeout(deadlines.body, http.read_request_body());
         let chunk = read.await.map_err(|_| BodyError::TimedOut)?.map_err(|error| body_error(&error))?;
         if let Some(chunk) = &chunk {
-            self.pace.advance(started.elapsed(), chunk.len() as u64, deadlines)?;
+            let least = Least { period: deadlines.body, rate: deadlines.body_rate_min };
+            let advanced = self.pace.advance(started.elapsed(), chunk.len() as u64, least);
+            advanced.map_err(|_| BodyError::TimedOut)?;
         }
         Ok(chunk)
     }
@@ -149,40 +153,21 @@ fn body_error(error: &pingora::Error) -> BodyError {
     }
 }
 
-/// Measures how fast a body comes while it is waited for.
-#[derive(Debug, Default)]
-struct Pace {
-    waited: Duration,
-    bytes: u64,
-}
-
-impl Pace {
-    /// Judges once per `deadlines.body` of waiting, so that neither a pause nor a slow handler counts.
-    fn advance(&mut self, waited: Duration, bytes: u64, deadlines: &Deadlines) -> Result<(), BodyError> {
-        self.waited += waited;
-        self.bytes = self.bytes.saturating_add(bytes);
-        if self.waited < deadlines.body {
-            return Ok(());
-        }
-        let due = u128::from(deadlines.body_rate_min) * self.waited.as_millis() / 1000;
-        if u128::from(self.bytes) < due {
-            return Err(BodyError::TimedOut);
-        }
-        *self = Self::default();
-        Ok(())
-    }
-}
-
 /// The body that a handler pulls.
 struct Body {
     session: Shared,
     deadlines: Deadlines,
+    visit: Visit,
 }
 
 #[async_trait]
 impl RequestBody for Body {
     async fn chunk(&mut self) -> Result<Option<Bytes>, BodyError> {
-        self.session.lock().await.chunk(&self.deadlines).await
+        let chunk = self.session.lock().await.chunk(&self.deadlines).await?;
+        if let Some(chunk) = &chunk {
+            self.visit.received(chunk.len()).await;
+        }
+        Ok(chunk)
     }
 
     async fn gone(&mut self) {
@@ -195,9 +180,10 @@ pub(super) fn request(
     head: Head,
     connection: &api::Connection,
     session: &Shared,
-    deadlines: &Deadlines,
+    deadlines: Deadlines,
+    visit: &Visit,
 ) -> api::Request {
-    let body = Body { session: Arc::clone(session), deadlines: deadlines.clone() };
+    let body = Body { session: Arc::clone(session), deadlines, visit: visit.clone() };
     api::Request {
         id,
         method: head.method,
@@ -205,25 +191,5 @@ pub(super) fn request(
         headers: head.headers,
         connection: connection.clone(),
         body: Box::new(body),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pace_is_judged_once_per_period_of_waiting() {
-        let deadlines = Deadlines { body: Duration::from_secs(10), body_rate_min: 100, ..Deadlines::default() };
-        let check = |steps: &[(u64, u64)], expected: Result<(), BodyError>| {
-            let mut pace = Pace::default();
-            let mut advance = |&(secs, bytes)| pace.advance(Duration::from_secs(secs), bytes, &deadlines);
-            assert_eq!(steps.iter().try_for_each(&mut advance), expected, "{steps:?}");
-        };
-        check(&[(9, 1)], Ok(()));
-        check(&[(9, 1), (1, 1)], Err(BodyError::TimedOut));
-        check(&[(9, 1), (1, 999)], Ok(()));
-        check(&[(10, 1000), (9, 0)], Ok(()));
-        check(&[(10, 1000), (10, 999)], Err(BodyError::TimedOut));
     }
 }

@@ -15,13 +15,10 @@ use pingora::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
     UniqueIDType, raw_connect::ProxyDigest,
 };
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
-use crate::server::socket::Wire;
-
-/// A head and a small body leave in one piece; larger writes pass by the buffer.
-const WRITE_BUFFER: usize = 8 << 10;
+use crate::server::{gathered::Gathered, socket::Wire};
 
 #[derive(Debug)]
 pub(super) struct Downstream {
@@ -31,8 +28,8 @@ pub(super) struct Downstream {
 
 #[derive(Debug)]
 enum Side {
-    Plain(BufWriter<Wire>),
-    Tls(Box<BufWriter<TlsStream<Wire>>>),
+    Plain(Gathered<Wire>),
+    Tls(Box<Gathered<TlsStream<Wire>>>),
 }
 
 /// Whether what is written must not wait for more: nobody knows when more will come.
@@ -47,12 +44,12 @@ impl Prompt {
 
 impl Downstream {
     pub(super) fn plain(wire: Wire) -> Self {
-        Self::new(Side::Plain(BufWriter::with_capacity(WRITE_BUFFER, wire)))
+        Self::new(Side::Plain(Gathered::new(wire)))
     }
 
     /// For whom every write is news.
     pub(super) fn unbuffered(wire: Wire) -> Self {
-        Self::new(Side::Plain(BufWriter::with_capacity(0, wire)))
+        Self::new(Side::Plain(Gathered::nothing(wire)))
     }
 
     /// What is below, where that is a socket; what was not flushed is lost.
@@ -64,7 +61,7 @@ impl Downstream {
     }
 
     pub(super) fn tls(stream: TlsStream<Wire>) -> Self {
-        Self::new(Side::Tls(Box::new(BufWriter::with_capacity(WRITE_BUFFER, stream))))
+        Self::new(Side::Tls(Box::new(Gathered::new(stream))))
     }
 
     fn new(side: Side) -> Self {

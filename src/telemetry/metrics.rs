@@ -46,6 +46,7 @@ pub struct Metrics {
     cache: CacheCounters,
     connections: IntGauge,
     uploads_memory: IntGauge,
+    limited: IntCounterVec,
     lines_dropped: IntCounter,
     certificates: IntGaugeVec,
     /// The labels of the ones above.
@@ -92,6 +93,10 @@ impl Metrics {
             cache: CacheCounters::new()?,
             connections: IntGauge::new("pierhead_connections", "Open client connections")?,
             uploads_memory: IntGauge::new("pierhead_uploads_memory_bytes", "Bytes buffered for running uploads")?,
+            limited: IntCounterVec::new(
+                Opts::new("pierhead_limited_total", "Clients that met a limit: turned away, or slowed down"),
+                &["limit"],
+            )?,
             lines_dropped: IntCounter::new("pierhead_log_lines_dropped_total", "Log lines lost to a slow reader")?,
             certificates: IntGaugeVec::new(
                 Opts::new("pierhead_certificate_seconds_left", "Until a certificate ends; negative when it has ended"),
@@ -125,6 +130,7 @@ impl Metrics {
         self.registry.register(Box::new(self.cache.typed.clone()))?;
         self.registry.register(Box::new(self.connections.clone()))?;
         self.registry.register(Box::new(self.uploads_memory.clone()))?;
+        self.registry.register(Box::new(self.limited.clone()))?;
         self.registry.register(Box::new(self.lines_dropped.clone()))?;
         self.registry.register(Box::new(self.certificates.clone()))?;
         self.registry.register(Box::new(self.certificates_refused.clone()))?;
@@ -200,6 +206,11 @@ impl Metrics {
     /// In bytes, as it was last told.
     pub fn uploads_memory(&self) -> u64 {
         u64::try_from(self.uploads_memory.get()).unwrap_or(0)
+    }
+
+    /// Takes over how often a limit was met.
+    pub fn set_limited(&self, limit: &'static str, total: u64) {
+        raise(&self.limited.with_label_values(&[limit]), total);
     }
 
     /// Takes over the total of [`crate::telemetry::writer::Losses`].
@@ -304,6 +315,7 @@ mod tests {
         metrics.refused(http::StatusCode::REQUEST_TIMEOUT);
         metrics.connection_opened();
         metrics.storage_action("filesystem", "Stat", Duration::from_millis(1));
+        metrics.set_limited("access", 2);
         metrics.set_log_lines_dropped(3);
         metrics.set_log_lines_dropped(3);
         metrics.set_certificates(&[("old.test".to_owned(), "rsa", 7), ("a.test".to_owned(), "ecdsa", 9)]);
@@ -322,6 +334,7 @@ mod tests {
             "registry_storage_cache_hits_total 2",
             "pierhead_connections 1",
             "registry_storage_action_seconds_count{action=\"Stat\",driver=\"filesystem\"} 1",
+            "pierhead_limited_total{limit=\"access\"} 2",
             "pierhead_log_lines_dropped_total 3",
             "process_resident_memory_bytes",
         ] {

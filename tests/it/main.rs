@@ -25,6 +25,7 @@ mod hostile;
 mod import;
 mod interleavings;
 mod lifecycle;
+mod limits;
 mod manifests;
 mod meddling;
 mod mount;

@@ -10,14 +10,15 @@ use ipnet::IpNet;
 use crate::config::{
     Warning,
     edge::{
-        access_log::AccessLog, downloads::Downloads, limits::Limits, proxies::Proxies, shadow::Shadow,
-        shutdown::Shutdown, upgrade::Upgrade, uploads::Uploads, upstream::Upstream,
+        access::Access, access_log::AccessLog, downloads::Downloads, limits::Limits, proxies::Proxies, rates::Rates,
+        shadow::Shadow, shutdown::Shutdown, upgrade::Upgrade, uploads::Uploads, upstream::Upstream,
     },
     schema::{Key, Shape, key, section, value, values},
     section::{Field, Section},
     storage::{Demand, Storage},
 };
 
+pub mod access;
 pub mod access_log;
 pub mod acme;
 pub mod downloads;
@@ -26,6 +27,7 @@ pub mod limits;
 pub mod listen;
 pub mod passthrough;
 pub mod proxies;
+pub mod rates;
 pub mod redirect;
 pub mod shadow;
 pub mod shutdown;
@@ -43,7 +45,9 @@ pub(in crate::config) const KEYS: &[Key] = &[
     values("trusted_proxies").live(),
     section("real_ip", proxies::REAL_IP).always().live(),
     section("uploads", uploads::KEYS).always(),
+    section("access", access::KEYS).always().live(),
     section("limits", limits::KEYS).always().live(),
+    section("rates", rates::KEYS).always(),
     section("downloads", downloads::KEYS).always(),
     section("access_log", access_log::KEYS).always().live(),
     section("shutdown", shutdown::KEYS).always().live(),
@@ -62,7 +66,9 @@ pub struct Edge {
     pub strict: bool,
     pub proxies: Proxies,
     pub uploads: Uploads,
+    pub access: Access,
     pub limits: Limits,
+    pub rates: Rates,
     pub downloads: Downloads,
     /// `Strict-Transport-Security`, for answers over TLS.
     pub hsts: Option<HeaderValue>,
@@ -86,6 +92,8 @@ impl Edge {
             strict: edge.boolean("strict")?,
             proxies: Proxies::read(edge, warnings)?,
             uploads: Uploads::read(&edge.need_section("uploads")?)?,
+            access: Access::read(&edge.need_section("access")?)?,
+            rates: Rates::read(&edge.need_section("rates")?)?,
             limits: Limits::read(&edge.need_section("limits")?)?,
             downloads: Downloads::read(&edge.need_section("downloads")?, storage, warnings)?,
             hsts: hsts::read(&edge.need_section("hsts")?)?,

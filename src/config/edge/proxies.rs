@@ -6,15 +6,12 @@ use ipnet::IpNet;
 
 use crate::config::{
     Warning,
-    edge::network,
+    edge::{access::Places, network},
     schema::{Key, value},
     section::{Field, Section},
 };
 
 pub(in crate::config) const REAL_IP: &[Key] = &[value("header").or("X-Forwarded-For"), value("recursive").or("true")];
-
-/// In `edge.trusted_proxies`: whoever connects through a socket of the file system.
-const UNIX: &str = "unix";
 
 /// The default of `real_ip.header`.
 const USUAL: &str = "x-forwarded-for";
@@ -33,21 +30,17 @@ pub struct Proxies {
 
 impl Proxies {
     pub(in crate::config) fn read(edge: &Section<'_>, warnings: &mut Vec<Warning>) -> Result<Self> {
-        let (unix, networks): (Vec<_>, Vec<_>) =
-            edge.list("trusted_proxies")?.into_iter().partition(|field| matches!(field.text(), Ok(UNIX)));
+        let named = edge.list("trusted_proxies")?;
+        let Places { networks, unix } = Places::read(&named)?;
         let real_ip = edge.need_section("real_ip")?;
         let header = real_ip.need("header")?;
-        let proxies = Self {
-            networks: networks.iter().map(network).collect::<Result<_>>()?,
-            unix: !unix.is_empty(),
-            header: header_name(&header)?,
-            recursive: real_ip.boolean("recursive")?,
-        };
+        let proxies = Self { networks, unix, header: header_name(&header)?, recursive: real_ip.boolean("recursive")? };
         if proxies.is_empty() && proxies.header != USUAL {
             warnings.push(Warning::of(&header, "has no effect without edge.trusted_proxies: nobody is believed"));
         }
-        if let Some(everybody) = networks.iter().zip(&proxies.networks).find(|(_, network)| network.prefix_len() == 0) {
-            warnings.push(Warning::of(everybody.0, "is everybody: any client can then claim to be any other"));
+        let is_everybody = |field: &&Field<'_>| network(field).is_ok_and(|network| network.prefix_len() == 0);
+        if let Some(everybody) = named.iter().find(is_everybody) {
+            warnings.push(Warning::of(everybody, "is everybody: any client can then claim to be any other"));
         }
         Ok(proxies)
     }

@@ -12,6 +12,7 @@ use crate::config::{
 };
 
 mod acme;
+mod clients;
 mod lifecycle;
 mod listen;
 mod middlewares;

@@ -24,6 +24,7 @@ use crate::{
     server::{
         Rules,
         connection::Context,
+        door::{Door, Visit},
         exchange::{self, Ending, Exchange},
         framing::Refusal,
         passthrough::{
@@ -34,7 +35,7 @@ use crate::{
         },
         proxies::Hop,
         reply::{self, After},
-        request,
+        request::{self, Shared},
         socket::{HeadAllowance, Socket, Wire},
         stream::Downstream,
     },
@@ -96,6 +97,15 @@ pub(in crate::server) async fn forward(
     let mut exchange = exchange::record(Uuid::new_v4(), &head, &client);
     exchange.log.route = Some(LABEL);
     let name = exchange.host.clone().unwrap_or_default();
+    let visit = Visit::new(&client, &rules.proxies, &context.admission);
+    // Whatever else the listener is for: behind this there is more than a redirect.
+    if let Some(reply) = Door::Guarded.turns_away(&visit) {
+        let session =
+            turn_away(context, rules, request::share(session, &head, None), &mut exchange, reply, &visit).await;
+        exchange.elapsed = started.elapsed();
+        context.observer.observe(&exchange);
+        return (exchange.ending, session);
+    }
     let mut passing = Passing::begin(context, there.entry, Kind::Http, &name, &client);
     let outcome = match connect(context, rules, &session, hop, &client, &there).await {
         Some(target) => {
@@ -122,7 +132,8 @@ pub(in crate::server) async fn forward(
             exchange.status = refusal.status;
             let method = exchange.method.clone();
             let shared = request::share(session, &head, None);
-            exchange.ending = reply::write(context, &shared, &method, refusal.reply(), After::Close).await;
+            exchange.ending =
+                reply::write(context, rules, &shared, &method, refusal.reply(), After::Close, &visit).await;
             (exchange.ending, exchange::finish(rules, &shared, &mut exchange).await)
         }
         Outcome::Answered | Outcome::Upgraded => {
@@ -136,6 +147,22 @@ pub(in crate::server) async fn forward(
         }
     };
     (settle(context, &mut exchange, &passing, started, ending), session)
+}
+
+/// Answers in the place of the other server.
+async fn turn_away(
+    context: &Context,
+    rules: &Rules,
+    session: Shared,
+    exchange: &mut Exchange,
+    mut reply: api::Reply,
+    visit: &Visit,
+) -> Option<ServerSession> {
+    exchange.status = reply.status;
+    exchange.content_type = exchange::text(&reply.headers, &header::CONTENT_TYPE);
+    exchange.log = std::mem::take(&mut reply.log);
+    exchange.ending = reply::write(context, rules, &session, &exchange.method, reply, After::Reuse, visit).await;
+    exchange::finish(rules, &session, exchange).await
 }
 
 fn settle(context: &Context, exchange: &mut Exchange, passing: &Passing, started: Instant, ending: Ending) -> Ending {

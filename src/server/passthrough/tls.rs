@@ -14,6 +14,7 @@ use crate::server::{
         target::{Ends, Target},
     },
     proxies::Hop,
+    seats::Seat,
     socket::Wire,
 };
 
@@ -24,6 +25,7 @@ pub(in crate::server) async fn take(
     passthrough: &Passthrough,
     mut wire: Wire,
     hop: &Hop,
+    seat: &Seat,
 ) -> Option<Wire> {
     let name = match timeout(context.rules().deadlines.handshake, hello::name(&mut wire)).await {
         Ok(Ok(name)) => name,
@@ -40,7 +42,10 @@ pub(in crate::server) async fn take(
     let Some(name) = name else { return Some(wire) };
     match passthrough.of_hello(&name) {
         Some((entry, target)) => {
-            pass(context, entry, target, &name, wire, hop).await;
+            // From here on nobody knows who waits for whom.
+            if seat.works() {
+                pass(context, entry, target, &name, wire, hop).await;
+            }
             None
         }
         None => Some(wire),

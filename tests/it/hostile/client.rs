@@ -10,16 +10,16 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
-pub(super) type Stream = TlsStream<TcpStream>;
+pub(crate) type Stream = TlsStream<TcpStream>;
 
 /// Names and values.
-pub(super) type Headers<'a> = &'a [(&'a str, &'a str)];
+pub(crate) type Headers<'a> = &'a [(&'a str, &'a str)];
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A head with `Host`, and `Content-Length` where there is a body.
-pub(super) fn request(method: &str, target: &str, headers: Headers<'_>, body: &[u8]) -> Vec<u8> {
+pub(crate) fn request(method: &str, target: &str, headers: Headers<'_>, body: &[u8]) -> Vec<u8> {
     let mut head = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n");
     for (name, value) in headers {
         write!(head, "{name}: {value}\r\n").unwrap();
@@ -34,35 +34,35 @@ pub(super) fn request(method: &str, target: &str, headers: Headers<'_>, body: &[
 
 /// What came back; a status of 0 where the connection was closed without an answer.
 #[derive(Debug, Default)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) head: String,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
     /// The value of a header, empty where it is missing.
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         let fields = self.head.lines().filter_map(|line| line.split_once(": "));
         fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value).next().unwrap_or_default()
     }
 
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
     /// The code of the error, empty where there is none.
-    pub(super) fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         self.json()["errors"][0]["code"].as_str().unwrap_or_default().to_owned()
     }
 
-    pub(super) fn says_close(&self) -> bool {
+    pub(crate) fn says_close(&self) -> bool {
         self.header("connection").eq_ignore_ascii_case("close")
     }
 }
 
 /// Writes `raw` and reads one answer, also when that comes before everything was written.
-pub(super) async fn exchange(stream: &mut Stream, raw: &[u8]) -> Answer {
+pub(crate) async fn exchange(stream: &mut Stream, raw: &[u8]) -> Answer {
     let (mut reader, mut writer) = tokio::io::split(stream);
     let write = async {
         // Where the server has had enough, its answer says so.
@@ -78,7 +78,7 @@ pub(super) async fn exchange(stream: &mut Stream, raw: &[u8]) -> Answer {
 }
 
 /// Reads one answer and not a byte more.
-pub(super) async fn answer(stream: &mut (impl AsyncRead + Unpin)) -> Answer {
+pub(crate) async fn answer(stream: &mut (impl AsyncRead + Unpin)) -> Answer {
     timeout(PATIENCE, read(stream)).await.expect("no answer in time").unwrap_or_default()
 }
 
@@ -98,7 +98,7 @@ async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Option<Answer> {
 }
 
 /// Whether the server closes within a few seconds without a further answer.
-pub(super) async fn is_closed(stream: &mut Stream) -> bool {
+pub(crate) async fn is_closed(stream: &mut Stream) -> bool {
     let mut rest = Vec::new();
     timeout(Duration::from_secs(5), stream.read_to_end(&mut rest)).await.is_ok() && rest.is_empty()
 }

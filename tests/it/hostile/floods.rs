@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::time::sleep;
+use tokio::{io::AsyncWriteExt as _, time::sleep};
 
 use crate::hostile::{
     frames::{
@@ -72,6 +72,41 @@ async fn streams_that_are_reset() {
     check(&target, "data for streams that have ended", closed, Outcome::Ended).await;
     let backwards = streams(2).chain(streams(2)).map(|stream| open(stream, END_HEADERS | END_STREAM));
     check(&target, "numbers of streams that go back", backwards, Outcome::Ended).await;
+    target.finish().await;
+}
+
+/// Requests that are taken back one by one, each after it has begun: nothing that the library counts.
+#[tokio::test]
+async fn requests_that_are_taken_back() {
+    let target = Target::start("edge:\n  limits: {http2_resets: 1/m burst 20}\n").await;
+    // Uploads whose bodies never come.
+    let post = block(
+        "POST",
+        "/v2/hostile/blobs/uploads/?digest=sha256:0000000000000000000000000000000000000000000000000000000000000000",
+        Some(&target.token),
+    );
+    let take_back = async |count: u32| {
+        let Connection { mut reader, mut writer } = Connection::open(&target, &[]).await;
+        let write = async {
+            for stream in streams(count) {
+                writer.write_all(&frame(HEADERS, END_HEADERS, stream, &post)).await?;
+                writer.flush().await?;
+                sleep(Duration::from_millis(30)).await;
+                writer.write_all(&frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())).await?;
+                writer.flush().await?;
+            }
+            sleep(Duration::from_secs(1)).await;
+            std::io::Result::Ok(())
+        };
+        let read = async { while next_frame(&mut reader).await.is_some() {} };
+        tokio::select! {
+            () = read => Outcome::Ended,
+            written = write => if written.is_ok() { Outcome::Borne } else { Outcome::Ended },
+        }
+    };
+    assert_eq!(take_back(15).await, Outcome::Borne);
+    assert_eq!(take_back(60).await, Outcome::Ended);
+    target.unharmed("requests that are taken back").await;
     target.finish().await;
 }
 

@@ -85,10 +85,15 @@ pub(super) struct Connection {
 impl Connection {
     /// `settings` is the payload of the client's SETTINGS.
     pub(super) async fn open(target: &Target, settings: &[u8]) -> Self {
-        let (reader, mut writer) = split(target.connect("h2").await);
-        writer.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, settings)].concat()).await.unwrap();
-        writer.flush().await.unwrap();
-        Self { reader, writer }
+        Self::begin(target.connect("h2").await, settings).await.unwrap()
+    }
+
+    /// The same on a connection past its handshake.
+    pub(super) async fn begin(stream: Stream, settings: &[u8]) -> std::io::Result<Self> {
+        let (reader, mut writer) = split(stream);
+        writer.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, settings)].concat()).await?;
+        writer.flush().await?;
+        Ok(Self { reader, writer })
     }
 
     /// Writes everything that `frames` gives while reading away what comes; ends early when the server has enough.

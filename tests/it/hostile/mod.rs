@@ -6,11 +6,13 @@
 //! storage are. [`gateway`] asks the same of the gateway alone, without a socket.
 
 mod boundaries;
-mod client;
+pub(crate) mod client;
+mod fairness;
 mod floods;
 mod frames;
 mod framing;
 mod gateway;
+mod idle;
 mod manifests;
 mod names;
 mod pagination;

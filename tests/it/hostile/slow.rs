@@ -10,6 +10,9 @@ use tokio::{
 use crate::{
     hostile::{
         client::{Stream, answer},
+        frames::{
+            Connection, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, WINDOW_UPDATE, block, frame, next_frame,
+        },
         target::Target,
     },
     support::digest,
@@ -93,17 +96,49 @@ async fn readers_that_do_not_read() {
     target.finish().await;
 }
 
-/// Connections that say nothing cost little, and others are served beside them.
+/// Takes an answer at about 10 KB/s, window by window; how many bytes came until the stream was reset, `None` when it
+/// never was.
+async fn sip(target: &Target, blob: &str) -> Option<usize> {
+    // SETTINGS_INITIAL_WINDOW_SIZE 0.
+    let Connection { mut reader, mut writer } = Connection::open(target, &[0, 4, 0, 0, 0, 0]).await;
+    let get = block("GET", &format!("/v2/hostile/blobs/{blob}"), Some(&target.token));
+    writer.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &get)).await.unwrap();
+    let mut came = 0;
+    let read = async {
+        while let Some((kind, payload)) = next_frame(&mut reader).await {
+            match kind {
+                DATA => came += payload.len(),
+                RST_STREAM => return,
+                _ => {}
+            }
+        }
+    };
+    let open = async {
+        loop {
+            writer.write_all(&frame(WINDOW_UPDATE, 0, 1, &1000_u32.to_be_bytes())).await.unwrap();
+            writer.flush().await.unwrap();
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let ended = tokio::select! {
+        ended = timeout(Duration::from_secs(8), read) => ended,
+        () = open => unreachable!("never ends"),
+    };
+    ended.ok().map(|()| came)
+}
+
+/// Bytes are taken all the time, but too few.
 #[tokio::test]
-async fn connections_that_idle() {
-    let target = Target::start("").await;
-    let before = target.resident_kib();
-    let mut idle = Vec::new();
-    for _ in 0..300 {
-        idle.push(target.connect("http/1.1").await);
-    }
-    let each = target.resident_kib().saturating_sub(before) / 300;
-    assert!(each <= 64, "{each} KiB for each connection");
-    target.unharmed("connections that idle").await;
+async fn readers_that_sip() {
+    let limits = |time, rate| format!("edge:\n  limits: {{write_timeout: {time}, write_rate_min: {rate}}}\n");
+    let target = Target::start(&limits("1s", "1MiB")).await;
+    let blob = target.blob("hostile", &vec![b'x'; 4 << 20]).await;
+    let came = sip(&target, &blob).await.expect("held for ever");
+    assert!((1000..100_000).contains(&came), "{came}");
+    target.unharmed("a reader that sips").await;
+    target.finish().await;
+    let target = Target::start(&limits("10s", "0")).await;
+    let blob = target.blob("hostile", &vec![b'x'; 4 << 20]).await;
+    assert_eq!(sip(&target, &blob).await, None, "without a rate it is borne");
     target.finish().await;
 }

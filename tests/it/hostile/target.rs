@@ -57,8 +57,13 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Starts a process; `sections` (YAML) stand below those that every target has.
+    /// Starts a process; `sections` (YAML) stand below those that every target has. `ADDRESS` is where it listens.
     pub(super) async fn start(sections: &str) -> Self {
+        Self::start_program(&Program::pierhead(), sections).await
+    }
+
+    /// The same of another build.
+    pub(super) async fn start_program(program: &Program, sections: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let certificate = Certificate::create(directory.path());
         let signer = Signer::new(Algorithm::ES256);
@@ -70,14 +75,15 @@ impl Target {
              storage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\n\
              auth:\n  token:\n    realm: {REALM}\n    service: {SERVICE}\n    issuer: {ISSUER}\n    rootcertbundle: {}\n\
              http:\n  addr: {address}\n  secret: {HTTP_SECRET}\n  tls:\n    certificate: {}\n    key: {}\n\
-             {sections}",
+             {}",
             path("data"),
             path("token.pem"),
             certificate.chain.display(),
             certificate.key.display(),
+            sections.replace("ADDRESS", &address.to_string()),
         );
         write_private(&directory.path().join("config.yml"), &config);
-        let process = spawn(&Program::pierhead(), directory.path(), address);
+        let process = spawn(program, directory.path(), address);
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(&certificate.authority).unwrap()).unwrap();
         let token = signer.token(&claims(&everything()));
@@ -92,14 +98,22 @@ impl Target {
 
     /// A new connection; `protocol` is what ALPN offers.
     pub(super) async fn connect(&self, protocol: &str) -> Stream {
+        self.connect_as(&self.client(protocol), TcpStream::connect(self.address).await.unwrap()).await
+    }
+
+    /// The terms of a client that offers one protocol.
+    pub(super) fn client(&self, protocol: &str) -> TlsConnector {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         let mut config = versions.with_root_certificates(self.roots.clone()).with_no_client_auth();
         config.alpn_protocols = vec![protocol.into()];
-        let stream = TcpStream::connect(self.address).await.unwrap();
+        TlsConnector::from(Arc::new(config))
+    }
+
+    /// A handshake on a connection that stands.
+    pub(super) async fn connect_as(&self, client: &TlsConnector, stream: TcpStream) -> Stream {
         stream.set_nodelay(true).unwrap();
-        let name = ServerName::try_from("localhost").unwrap();
-        TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+        client.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap()
     }
 
     /// Sends bytes on a connection of their own.
@@ -170,6 +184,11 @@ impl Target {
         let status = fs::read_to_string(path).expect("the process is alive");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the process is alive");
         line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// Processor time of the process since its start.
+    pub(super) fn processor_seconds(&self) -> f64 {
+        self.process.usage().cpu_seconds
     }
 
     /// Ends the process in order and looks at what it leaves: its log, and its storage.

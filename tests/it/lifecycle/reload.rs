@@ -239,3 +239,25 @@ async fn limits_and_proxies_change() {
     let answer = timeout(Duration::from_secs(9), answer).await.expect("the old deadline");
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
 }
+
+#[tokio::test]
+async fn access_and_rates_change() {
+    let server = Server::start("", "");
+    let ask = async |client: &str| {
+        let mut request = empty(Method::GET, "/v2/");
+        request.headers_mut().insert("x-forwarded-for", client.parse().unwrap());
+        send(server.address, request).await.unwrap().status().as_u16()
+    };
+    let proxies = "  trusted_proxies: [127.0.0.0/8]\n";
+    let rates = "{requests: {per_address: 1/h burst 2}, clients_max: 7}";
+    server.write("", &format!("{proxies}  access: {{deny: [192.0.2.66]}}\n  rates: {rates}\n"));
+    let said = server.reload();
+    let waits: Vec<_> = said.lines().filter(|line| line.contains("takes a restart")).collect();
+    assert!(waits.len() == 1 && waits[0].contains("edge.rates.clients_max"), "{said}");
+    assert_eq!(ask("192.0.2.66").await, 403);
+    assert_eq!([ask("192.0.2.1").await, ask("192.0.2.1").await, ask("192.0.2.1").await], [200, 200, 429]);
+    // And back again.
+    server.write("", proxies);
+    assert!(server.reload().contains("config.generation=3"));
+    assert_eq!([ask("192.0.2.66").await, ask("192.0.2.1").await], [200, 200]);
+}

@@ -7,8 +7,9 @@ use http::{HeaderMap, StatusCode};
 use pierhead::{
     api,
     server::{
-        Deadlines, Endpoint, Handler, Limits, Server, Settings,
+        Endpoint, Handler, Server, Settings,
         address::Address,
+        bounds::{Deadlines, Limits},
         exchange::{Exchange, Observer},
         passthrough::{
             OwnNames, Ownership, Passthrough, Rule,
@@ -164,6 +165,7 @@ async fn what_comes_back_is_refused_when_it_is_connected_to() {
         listeners: vec![endpoint],
         limits: Limits { connections: 16, ..Limits::default() },
         deadlines: Deadlines::default(),
+        admission: Arc::default(),
         proxies: Proxies::default(),
         drain: None,
         challenges: None,

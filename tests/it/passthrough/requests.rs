@@ -1,6 +1,6 @@
 //! Plain requests, by their host.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use tokio::{
     io::AsyncWriteExt,
@@ -256,4 +256,34 @@ async fn answers_end_as_they_did() {
     check("GET", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "").await;
     let interim = "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx";
     check("GET", interim, "x").await;
+}
+
+#[tokio::test]
+async fn who_may_not_come_in_is_not_passed_on() {
+    let (listener, address) = server().await;
+    let rules = format!("[{{names: [{OTHER}], tls: '{address}', http: '{address}'}}]");
+    let edge = Edge::start(
+        &rules,
+        "trusted_proxies: [127.0.0.1]\n  access: {deny: [192.0.2.66]}\n  \
+         rates: {requests: {per_address: 1/h burst 2}}",
+    );
+    let ask = async |to: SocketAddr, client: &str| {
+        let request = get(&format!("Host: {OTHER}\r\nX-Forwarded-For: {client}\r\n"));
+        let mut stream = connect(to).await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        everything(&mut stream).await
+    };
+    for to in [edge.plain, edge.redirect] {
+        let said = ask(to, "192.0.2.66").await;
+        assert!(status(&said) == 403 && said.contains("DENIED"), "{to}: {said}");
+    }
+    for to in [edge.plain, edge.redirect] {
+        let (said, _) = tokio::join!(ask(to, "192.0.2.1"), answer(&listener, 1));
+        assert_eq!(status(&said), 200, "{said}");
+    }
+    let said = ask(edge.plain, "192.0.2.1").await;
+    assert!(status(&said) == 429 && said.to_ascii_lowercase().contains("\r\nretry-after: "), "{said}");
+    // Nobody waits in the queue of the other server.
+    let came = tokio::time::timeout(Duration::from_millis(200), listener.accept()).await;
+    assert!(came.is_err(), "a request was passed on");
 }

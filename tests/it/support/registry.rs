@@ -286,7 +286,18 @@ pub(crate) fn tls_section(certificate: &Certificate) -> String {
 
 /// Starts `program` on the `config.yml` in `directory` and waits until it accepts; its output goes to `log` there.
 pub(crate) fn spawn(program: &Program, directory: &Path, address: SocketAddr) -> Process {
-    let mut process = launch(&mut Command::new(&program.path), directory);
+    spawn_by(&mut Command::new(&program.path), directory, address)
+}
+
+/// The same with at most this many open files.
+pub(crate) fn spawn_with_files(program: &Program, files: u32, directory: &Path, address: SocketAddr) -> Process {
+    let mut command = Command::new("prlimit");
+    spawn_by(command.arg(format!("--nofile={files}:{files}")).arg(&program.path), directory, address)
+}
+
+/// `command` stands for the program, without arguments of its own.
+fn spawn_by(command: &mut Command, directory: &Path, address: SocketAddr) -> Process {
+    let mut process = launch(command, directory);
     process.wait_for_port(address);
     process
 }

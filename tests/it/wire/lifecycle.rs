@@ -11,8 +11,9 @@ use http::{HeaderMap, Request, StatusCode};
 use pierhead::{
     api::{self, Body, Log, Reply},
     server::{
-        Deadlines, Endpoint, Handler, Limits, Server, Settings,
+        Endpoint, Handler, Server, Settings,
         address::Address,
+        bounds::{Deadlines, Limits},
         control::Rules,
         exchange::{Exchange, Observer},
         inherited::{Inherited, Passed},
@@ -22,7 +23,7 @@ use pierhead::{
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpStream, UnixStream},
-    sync::oneshot,
+    sync::{Notify, oneshot},
     time::timeout,
 };
 
@@ -33,6 +34,7 @@ fn settings(address: Address) -> Settings {
         listeners: vec![Endpoint::new(address, None)],
         limits: Limits::default(),
         deadlines: Deadlines::default(),
+        admission: Arc::default(),
         proxies: Proxies::default(),
         drain: None,
         challenges: None,
@@ -124,20 +126,29 @@ async fn who_comes_while_the_server_leaves_is_served_once() {
 
 #[tokio::test]
 async fn rules_are_exchanged_as_one() {
-    struct Says(&'static str);
+    struct Says {
+        text: &'static str,
+        holds: Arc<Notify>,
+        release: Arc<Notify>,
+    }
     #[async_trait]
     impl Handler for Says {
-        async fn handle(&self, _request: api::Request) -> Reply {
+        async fn handle(&self, request: api::Request) -> Reply {
+            if request.uri.path() == "/hold" {
+                self.holds.notify_one();
+                self.release.notified().await;
+            }
             Reply {
                 status: StatusCode::OK,
                 headers: HeaderMap::new(),
-                body: Body::Full(self.0.into()),
+                body: Body::Full(self.text.into()),
                 log: Log::default(),
             }
         }
     }
+    let (holds, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let rules = |text, connections, target_bytes| Rules {
-        handler: Arc::new(Says(text)),
+        handler: Arc::new(Says { text, holds: Arc::clone(&holds), release: Arc::clone(&release) }),
         limits: Limits { connections, target_bytes, ..Limits::default() },
         deadlines: Deadlines::default(),
         proxies: Proxies::default(),
@@ -147,19 +158,19 @@ async fn rules_are_exchanged_as_one() {
     let ask = b"GET /ok HTTP/1.1\r\nHost: a\r\n\r\n";
     kept.write_all(ask).await.unwrap();
     until(&mut kept, "\r\n\r\nok").await;
-    rig.control.replace(rules("new", 1, 8));
-    kept.write_all(ask).await.unwrap();
-    until(&mut kept, "\r\n\r\nnew").await;
-    // The one place is taken, and another one that the listener held already for whoever would come.
-    let mut last = rig.plain().await;
-    last.write_all(ask).await.unwrap();
-    until(&mut last, "\r\n\r\nnew").await;
+    rig.control.replace(rules("first", 1, 8));
+    kept.write_all(b"GET /hold HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    timeout(PATIENCE, holds.notified()).await.unwrap();
+    // The one seat is taken.
     let mut waits = rig.plain().await;
     waits.write_all(ask).await.unwrap();
-    assert!(timeout(Duration::from_millis(300), until(&mut waits, "new")).await.is_err());
-    rig.control.replace(rules("newer", 3, 8 << 10));
-    until(&mut waits, "\r\n\r\nnewer").await;
-    rig.control.replace(rules("newest", 3, 8));
+    assert!(timeout(Duration::from_millis(300), until(&mut waits, "first")).await.is_err());
+    rig.control.replace(rules("second", 3, 8 << 10));
+    until(&mut waits, "\r\n\r\nsecond").await;
+    // Who has begun under some rules goes on under them.
+    release.notify_one();
+    until(&mut kept, "\r\n\r\nfirst").await;
+    rig.control.replace(rules("third", 3, 8));
     let long = "GET /longer-than-eight HTTP/1.1\r\nHost: a\r\n\r\n";
     kept.write_all(long.as_bytes()).await.unwrap();
     assert_eq!(status(&everything(&mut kept).await), 414);
@@ -180,11 +191,15 @@ async fn a_drain_has_an_end() {
 async fn connections_beyond_the_limit_wait_their_turn() {
     let limits = Limits { connections: 2, ..Limits::default() };
     let rig = Rig::start(Plan { limits, ..Plan::default() });
-    let (first, _second) = (rig.plain().await, rig.plain().await);
+    let (mut first, mut second) = (rig.plain().await, rig.plain().await);
+    for busy in [&mut first, &mut second] {
+        busy.write_all(b"GET /hold HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    }
+    rig.probe.until("both held", |probe| probe.requests.load(std::sync::atomic::Ordering::SeqCst) == 2).await;
     let mut third = rig.plain().await;
     third.write_all(b"GET /ok HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     assert!(timeout(Duration::from_millis(300), until(&mut third, "ok")).await.is_err());
-    drop(first);
+    rig.probe.release.notify_waiters();
     until(&mut third, "\r\n\r\nok").await;
 }
 

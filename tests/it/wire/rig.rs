@@ -14,11 +14,13 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, StatusCode};
 use pierhead::{
+    admission::Admission,
     api::{Body, Log, Reply, Request, StreamError},
     clock::SystemClock,
     server::{
-        self, Deadlines, Endpoint, Handler, Limits, Server, Settings,
+        self, Endpoint, Handler, Server, Settings,
         address::Address,
+        bounds::{Deadlines, Limits},
         challenges::Challenges,
         control::Control,
         exchange::{Ending, Exchange, Observer},
@@ -154,6 +156,7 @@ pub(super) fn hasty() -> Deadlines {
         body: Duration::from_millis(300),
         body_rate_min: 1024,
         write: Duration::from_millis(300),
+        write_rate_min: 1024,
         linger: Duration::from_millis(500),
     }
 }
@@ -185,6 +188,7 @@ pub(super) struct Plan {
     pub(super) tls: Option<tls::Settings>,
     pub(super) deadlines: Deadlines,
     pub(super) limits: Limits,
+    pub(super) admission: Arc<Admission>,
     pub(super) drain: Option<Duration>,
     pub(super) challenges: Option<Arc<dyn Challenges>>,
 }
@@ -195,6 +199,7 @@ impl Default for Plan {
             tls: None,
             deadlines: Deadlines::default(),
             limits: Limits::default(),
+            admission: Arc::default(),
             drain: Some(PATIENCE),
             challenges: None,
         }
@@ -235,6 +240,7 @@ impl Rig {
             listeners: vec![Endpoint::new(Address::tcp("127.0.0.1:0").unwrap(), tls.map(|tls| tls as _))],
             limits: plan.limits,
             deadlines: plan.deadlines,
+            admission: plan.admission,
             proxies: Proxies::default(),
             drain: plan.drain,
             challenges: plan.challenges,
