@@ -174,10 +174,7 @@ impl App {
         let debug = listeners::bind_debug(config, inherited).await?;
         listeners::close_unused(config.passed.by, inherited);
         listeners::report(&server, debug.as_ref());
-        let mut estate = Estate::new(server.sockets().context("too many open descriptors")?);
-        if let (Some(debug), Some(configured)) = (&debug, &config.http.debug) {
-            estate.add(listeners::operators(configured), debug)?;
-        }
+        let estate = estate(config, &server, debug.as_ref())?;
         let readiness = readiness(config, &health, storage.as_ref());
         let debug = debug.map(|debug| (debug, pages(config, &health, &readiness, &metrics)));
         let access = Arc::clone(logs.access());
@@ -253,6 +250,15 @@ impl App {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+/// All that is handed to a process which replaces this one.
+fn estate(config: &Config, server: &Server, debug: Option<&Debug>) -> Result<Estate> {
+    let mut estate = Estate::new(server.sockets().context("too many open descriptors")?);
+    if let (Some(debug), Some(configured)) = (debug, &config.http.debug) {
+        estate.add(listeners::operators(configured), debug)?;
+    }
+    Ok(estate)
 }
 
 /// What keeps certificates from an authority fresh, where there are any.

@@ -115,12 +115,11 @@ pub(super) async fn run(
     let visit = Visit::new(&connection, &rules.proxies, &context.admission);
     // Where a badly framed request ends is not known for sure.
     let after = if refusal.is_some() { After::Close } else { After::Reuse };
-    let mut reply = match refusal {
-        Some(refusal) => refusal.reply(),
-        None => {
-            let request = request::request(id, head, &connection, &session, rules.deadlines, &visit);
-            handle(context, rules, request, &visit).await
-        }
+    let mut reply = if let Some(refusal) = refusal {
+        refusal.reply()
+    } else {
+        let request = request::request(id, head, &connection, &session, rules.deadlines, &visit);
+        handle(context, rules, request, &visit).await
     };
     exchange.status = reply.status;
     exchange.content_type = text(&reply.headers, &header::CONTENT_TYPE);
