@@ -97,6 +97,14 @@ impl Recorder {
         outcome.ok()
     }
 
+    /// What an operation's answer must be: takes down only that it is not.
+    pub(crate) fn need<T>(&self, operation: &'static str, found: Result<T, client::Error>) -> Option<T> {
+        if let Err(error) = &found {
+            self.took(operation, Duration::ZERO, 0, Some(error));
+        }
+        found.ok()
+    }
+
     pub(crate) fn took(&self, operation: &'static str, took: Duration, bytes: u64, error: Option<&client::Error>) {
         let mut recording = self.lock();
         recording.roll();

@@ -111,11 +111,11 @@ pub(crate) async fn pull(
 ) -> Option<u64> {
     let looked = recorder.time_since(due, "manifest HEAD", 0, client.manifest_head(repository, tag)).await?;
     let missing = || Error::Answer { what: "a manifest", why: "it is not there, or its digest is not said".to_owned() };
-    let digest = recorder.time("manifest HEAD says a digest", 0, async { looked.ok_or_else(missing) }).await?;
+    let digest = recorder.need("manifest HEAD", looked.ok_or_else(missing))?;
     let manifest = recorder.time("manifest GET", 0, client.manifest(repository, &digest)).await?;
     let parsed = serde_json::from_slice::<Manifest>(&manifest)
         .map_err(|error| Error::Answer { what: "a manifest", why: error.to_string() });
-    let manifest = recorder.time("manifest is read", 0, async { parsed }).await?;
+    let manifest = recorder.need("manifest GET", parsed)?;
     let mut bytes = 0;
     for descriptor in manifest.config.iter().chain(&manifest.layers) {
         bytes += recorder.time("blob GET", descriptor.size, client.blob(repository, &descriptor.digest)).await?;
