@@ -96,7 +96,11 @@ fn directory(path: &Path) -> Result<Arc<dyn Store>> {
 
 /// What can be told without asking anybody or writing anything.
 pub(super) fn check(config: &Config) -> Result<()> {
-    config.http.acme.as_ref().map_or(Ok(()), |acme| settings(config, acme).map(drop))
+    let Some(acme) = &config.http.acme else { return Ok(()) };
+    if matches!(acme.state, State::Storage { .. }) && config.edge.upstream.is_some() {
+        bail!("edge.acme.state is storage, but another registry answers: there is no storage of ours");
+    }
+    settings(config, acme).map(drop)
 }
 
 fn settings(config: &Config, acme: &configured::Acme) -> Result<Settings> {

@@ -128,6 +128,15 @@ impl Identity {
         watched(&self.sources, &self.settings)
     }
 
+    /// Reads all files and puts nothing in force.
+    ///
+    /// # Errors
+    /// What is wrong with one of them.
+    pub(super) fn judge(&self) -> Result<()> {
+        self.sources.read(self.clock.as_ref())?;
+        authorities(&self.settings).context("http.tls.clientcas").map(drop)
+    }
+
     /// Reads all files again and puts in force what is good; says what has changed, and what is remarkable about it.
     ///
     /// # Errors

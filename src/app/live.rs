@@ -116,8 +116,8 @@ impl Fixed {
         let mut said = Vec::new();
         if matches!(self.answering, Answering::Front(_)) {
             said.push(
-                "edge.upstream: before another registry auth, http.headers and edge.hsts are those of the start until a \
-                 restart or an upgrade",
+                "edge.upstream: before another registry auth, edge.external_url, http.prefix, http.headers and edge.hsts are \
+                 those of the start until a restart or an upgrade",
             );
         }
         if self.must_stay_read_only(config) {

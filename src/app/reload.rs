@@ -58,6 +58,8 @@ impl Reloader {
         let authority = trust::authority_again(&loaded.config.auth, &self.clock)?;
         let rules = self.fixed.rules(&loaded.config, authority)?;
         let access = self.logs.access().prepare(&loaded.config)?;
+        // Whole or not at all: with one bad certificate the good ones are not taken either.
+        self.identity.as_ref().map_or(Ok(()), |identity| identity.judge())?;
         // The last that can fail: from here on there is no way back.
         let said = self.identity.as_ref().map(|identity| identity.reload()).transpose().context("http.tls")?;
         self.control.replace(rules);

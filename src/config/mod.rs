@@ -150,6 +150,14 @@ impl Config {
             tags: Tags::read(&document.need_section("tags")?)?,
             validation: Validation::read(&document.need_section("validation")?, warnings)?,
         };
+        if let Some(acme) = &config.http.acme
+            && acme.needs_visitors(config.http.redirect.as_ref())
+            && !config.edge.access.allow.is_empty()
+        {
+            let text = "shuts out the authority of edge.acme, which comes from anywhere: prove names by dns-01, in a \
+                        webroot, or with http-01 on edge.acme.http_address or edge.redirect_http_to_https";
+            warnings.push(Warning { key: "edge.access.allow".to_owned(), text: text.to_owned() });
+        }
         if let Some(upstream) = &config.edge.upstream {
             upstream.judge(document, config.edge.shadow.as_ref(), warnings)?;
         }

@@ -2,15 +2,38 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, header};
 
 use crate::api::Scheme;
 
-/// Items of a list that may be spread over several headers, the last one first. A header that is no text is one item
-/// that nobody can read.
-pub(super) fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    let lines = headers.get_all(name).iter().rev().map(|value| value.to_str().unwrap_or_default());
-    lines.flat_map(|line| backwards(line).map(str::trim))
+/// Items of a list that may be spread over several headers, the last one first. What a client wrote stands in the same line
+/// as what a proxy has added to it: nothing there may hide the end of the line, neither bytes that are no text nor a quote
+/// that nobody closes.
+pub(super) fn values(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
+    let mut items = Vec::new();
+    for value in headers.get_all(name).iter().rev() {
+        let line = String::from_utf8_lossy(value.as_bytes());
+        if *name == header::FORWARDED && is_balanced(&line) {
+            items.extend(backwards(&line).map(|item| item.trim().to_owned()));
+        } else {
+            items.extend(line.rsplit(',').map(|item| item.trim().to_owned()));
+        }
+    }
+    items
+}
+
+/// Whether each quote is closed.
+fn is_balanced(line: &str) -> bool {
+    let (mut quoted, mut escaped) = (false, false);
+    for byte in line.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            _ => {}
+        }
+    }
+    !quoted
 }
 
 /// The parts between commas that are not within quotes, the last one first.
@@ -120,6 +143,24 @@ mod tests {
         check(r#"for="a,b", c"#, &["c", r#"for="a,b""#]);
         check(r#""a\",b",c"#, &["c", r#""a\",b""#]);
         check(r#"a,"b,c"#, &[r#""b,c"#, "a"]);
+    }
+
+    #[test]
+    fn nothing_hides_what_a_proxy_has_added() {
+        let check = |name: HeaderName, line: &[u8], expected: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(&name, http::HeaderValue::from_bytes(line).unwrap());
+            assert_eq!(values(&headers, &name)[0], expected, "{name}: {}", String::from_utf8_lossy(line));
+        };
+        let list = HeaderName::from_static("x-forwarded-for");
+        for line in [&b"\", 198.51.100.1"[..], b"\xff, 198.51.100.1", b"\"\\, 198.51.100.1", b"a\"b\"\",198.51.100.1"] {
+            check(list.clone(), line, "198.51.100.1");
+        }
+        for line in [&b"for=\", for=198.51.100.1"[..], b"for=\"\\, for=198.51.100.1", b"\xff, for=198.51.100.1"] {
+            check(header::FORWARDED, line, "for=198.51.100.1");
+        }
+        check(header::FORWARDED, b"for=\"x, for=\"[2001:db8::1]\"", "for=\"[2001:db8::1]\"");
+        check(header::FORWARDED, b"for=a, for=\"_b,c\"", "for=\"_b,c\"");
     }
 
     #[test]

@@ -39,7 +39,7 @@ struct Errand {
     body: Box<dyn RequestBody>,
     /// What was read to see whether there is a body at all.
     first: Option<Bytes>,
-    /// Whether bytes of the body have left: then nothing is sent again.
+    /// Whether bytes of the body have left for a server: then nothing is sent again.
     taken: bool,
 }
 
@@ -82,7 +82,7 @@ impl Proxy {
                     return answer::reply(answer, &errand.method, lease, self.settings.read_timeout);
                 }
                 // A connection that was kept may have ended at the moment at which it was used.
-                Err(Broken::Unsent) if used && again => again = false,
+                Err(Broken::Unsent) if used && again && !errand.taken => again = false,
                 Err(Broken::Ended(_)) if used && again && errand.repeatable() == Repeatable::Yes => again = false,
                 Err(broken) => return Err(broken.into_failure(&server)),
             }
@@ -109,7 +109,7 @@ impl Proxy {
         };
         let headers = headers::outward(&headers, &client);
         let target = uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from);
-        Ok(Errand { method, target, headers, framing, body, taken: first.is_some(), first })
+        Ok(Errand { method, target, headers, framing, body, taken: false, first })
     }
 
     /// A connection to the first server to which there is one; a new one for what is sent again.

@@ -35,6 +35,10 @@ impl Access {
 }
 
 impl Places {
+    pub(in crate::config) const fn is_empty(&self) -> bool {
+        self.networks.is_empty() && !self.unix
+    }
+
     pub(in crate::config) fn read(fields: &[Field<'_>]) -> Result<Self> {
         let (unix, networks): (Vec<_>, Vec<_>) = fields.iter().partition(|field| matches!(field.text(), Ok(UNIX)));
         Ok(Self { networks: networks.into_iter().map(network).collect::<Result<_>>()?, unix: !unix.is_empty() })

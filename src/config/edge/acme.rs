@@ -8,6 +8,7 @@ use crate::{
     config::{
         Warning,
         address::{Address, Url},
+        edge::redirect::Redirect,
         schema::{Key, section, value, values},
         section::{Field, Section},
     },
@@ -136,6 +137,15 @@ impl Acme {
                 }
                 Ok(None)
             }
+        }
+    }
+
+    /// Whether the authority must come in where the registry is.
+    pub(in crate::config) const fn needs_visitors(&self, redirect: Option<&Redirect>) -> bool {
+        match &self.challenge {
+            Challenge::TlsAlpn => true,
+            Challenge::Http { webroot } => webroot.is_none() && self.http_address.is_none() && redirect.is_none(),
+            Challenge::Dns { .. } => false,
         }
     }
 

@@ -103,6 +103,10 @@ fn who_is_asked_and_how() {
     warned_with("webroot: /w", "webroot", "unless edge.acme.challenge is http-01");
     warned_with("challenge: http-01", "challenge", "set http_address, webroot or edge.redirect_http_to_https");
     warned_with("secret: x", "secret", "has no effect");
+    let guarded = |more: &str| format!("edge: {{access: {{allow: [10.0.0.0/8]}}, acme: {{{LEAST}{more}}}}}");
+    warned(&guarded(""), "edge.access.allow", "shuts out the authority");
+    let elsewhere = parse(&with(&guarded(", challenge: http-01, http_address: ':80'"))).unwrap();
+    assert_eq!(elsewhere.warnings, []);
 }
 
 #[test]

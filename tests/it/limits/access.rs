@@ -46,6 +46,9 @@ async fn behind_a_proxy_each_request_is_judged() {
     check("192.0.2.66", 403).await;
     check("192.0.2.1, 198.51.100.1", 403).await;
     check("192.0.2.1, 192.0.2.66", 403).await;
+    // What a client wrote before its proxy added to it hides nothing.
+    check("\", 198.51.100.1", 403).await;
+    check("\"192.0.2.1, 198.51.100.1", 403).await;
     // The proxy itself, as when it asks for our health.
     assert_eq!(site.get(PROXY, &[]).await, 200);
     // A connection goes on after a client was denied: the next may be another's.
