@@ -2,11 +2,10 @@
 
 use crate::{
     replicas::runtime,
-    s3::proxied,
     support::{
         push::{Family, Flow, Pace, Pusher, Took},
-        registry::{Auth, Delivery, Program, Registry, Transport},
-        s3::operation::Operation,
+        registry::{Auth, Delivery, Program, Registry, Storage, Transport},
+        s3::{operation::Operation, proxy::Proxy, seaweed},
         tools,
     },
 };
@@ -40,9 +39,11 @@ fn large_blobs_end_soon() {
     }
 }
 
-/// Into a bucket of its own, which goes before the next one is filled.
+/// Into a store of its own: what is deleted from one stays on the disk for a while.
 fn push(flow: Flow, length: u64) {
-    let Some((bucket, proxy, storage)) = proxied(Delivery::Redirect) else { return };
+    let Some(seaweed) = seaweed::fresh() else { return };
+    let (bucket, proxy) = (seaweed.bucket(), Proxy::start(seaweed.address));
+    let storage = Storage::s3(proxy.address.port(), &bucket.name, Delivery::Redirect);
     let directory = tempfile::tempdir().unwrap();
     let program = Program::pierhead_release().unwrap_or_else(Program::pierhead);
     let registry = Registry::start_on(&program, directory.path(), &storage, Transport::Plain, Auth::None);

@@ -59,14 +59,28 @@ const SOCKETS: [(&str, &str); 4] = [
 pub(crate) struct Seaweed {
     pub address: SocketAddr,
     buckets: AtomicU64,
-    _guard: Child,
-    _open: ChildStdin,
+    guard: Child,
+    /// The guard goes on as long as this is open.
+    open: Option<ChildStdin>,
 }
 
 /// The one instance of this run; `None`, with a line about it, where it is not on this machine.
 pub(crate) fn shared() -> Option<&'static Seaweed> {
     static SHARED: OnceLock<Seaweed> = OnceLock::new();
     tools::present(&[PROGRAM]).then(|| SHARED.get_or_init(Seaweed::start))
+}
+
+/// One of its own, for content that a disk should not keep beside that of others; it goes with its value.
+pub(crate) fn fresh() -> Option<Seaweed> {
+    tools::present(&[PROGRAM]).then(Seaweed::start)
+}
+
+impl Drop for Seaweed {
+    fn drop(&mut self) {
+        self.open = None;
+        // Nothing depends on how it ended.
+        let _ = self.guard.wait();
+    }
 }
 
 impl Seaweed {
@@ -97,7 +111,7 @@ impl Seaweed {
             assert!(Instant::now() < deadline, "SeaweedFS does not answer within {PATIENCE:?}:\n{}", log());
             thread::sleep(Duration::from_millis(20));
         }
-        Self { address, buckets: AtomicU64::new(1), _guard: guard, _open: open }
+        Self { address, buckets: AtomicU64::new(1), guard, open: Some(open) }
     }
 
     /// A fresh one, which goes with its value.
