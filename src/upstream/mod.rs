@@ -2,9 +2,9 @@
 //!
 //! This is the reverse proxy of GitLab's template for NGINX: the same headers, both bodies streamed, nothing kept.
 //!
-//! 1. [`headers`] takes off what belongs to the client's connection and puts on who it is.
-//! 2. [`balance`] orders the [`server`]s; a connection comes from the server's `pool`, or is made by `endpoint`.
-//! 3. [`forward`] sends the head, feeds the body chunk by chunk (`body`) and turns what comes back into a reply whose
+//! 1. `headers` takes off what belongs to the client's connection and puts on who it is.
+//! 2. `balance` orders the `server`s; a connection comes from the server's `pool`, or is made by `endpoint`.
+//! 3. `forward` sends the head, feeds the body chunk by chunk (`body`) and turns what comes back into a reply whose
 //!    body is read as the client takes it (`answer`).
 //! 4. [`shadow`] may ask our own gateway the same question afterwards, and compare.
 //!
