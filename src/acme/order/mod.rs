@@ -174,9 +174,10 @@ impl Authority {
         if let Some(replaces) = replaces {
             match patiently!(account.new_order(&wanted().replaces(replaces.clone())).await) {
                 Ok(order) => return Ok(order),
-                Err(Error::Api(problem)) if is_passing(&problem) => {
+                Err(Error::Api(problem)) if is_limited(&problem) => {
                     return Err(self.failure("the order", &Error::Api(problem)));
                 }
+                // Also an error of the authority's own: some stumble over a certificate that they should know.
                 Err(error) => tracing::debug!("an order that says what it replaces was not taken: {error}"),
             }
         }
@@ -243,6 +244,11 @@ impl Authority {
 /// Whether an error is an authority's, of one kind.
 fn is_of(error: &Error, kind: &str) -> bool {
     matches!(error, Error::Api(problem) if problem.r#type.as_deref() == Some(kind))
+}
+
+/// Whether a problem asks for patience and nothing else.
+fn is_limited(problem: &Problem) -> bool {
+    problem.status == Some(429) || problem.r#type.as_deref() == Some(RATE_LIMITED)
 }
 
 /// Whether a problem says nothing about the request itself.
