@@ -165,21 +165,21 @@ impl Shadow {
             return reply;
         }
         let mut recorder = Recorder::new(question.subject, &reply);
-        let watch = |recorder| Watch { shadow: Arc::clone(self), pending: Some((question, recorder)) };
+        let watch = |recorder, length| Watch { shadow: Arc::clone(self), length, pending: Some((question, recorder)) };
         let body = match reply.body {
             Body::Empty => {
-                watch(recorder).end();
+                watch(recorder, None).end();
                 Body::Empty
             }
             Body::Full(bytes) => {
                 recorder.note(&bytes);
-                watch(recorder).end();
+                watch(recorder, None).end();
                 Body::Full(bytes)
             }
             Body::Stream { length, content } => {
-                Body::Stream { length, content: watched(content, watch(recorder)).boxed() }
+                Body::Stream { length, content: watched(content, watch(recorder, Some(length))).boxed() }
             }
-            Body::Open(content) => Body::Open(watched(content, watch(recorder)).boxed()),
+            Body::Open(content) => Body::Open(watched(content, watch(recorder, None)).boxed()),
         };
         Reply { body, ..reply }
     }
@@ -290,17 +290,22 @@ impl RequestBody for NoBody {
 /// Hears when an answer is over. One that is dropped before was not taken to its end.
 struct Watch {
     shadow: Arc<Shadow>,
+    /// Of the body in bytes, where it is known.
+    length: Option<u64>,
     pending: Option<(Question, Recorder)>,
 }
 
 impl Watch {
+    /// The last byte is the end: a client that has it may be gone before the body is asked for more.
     fn note(&mut self, bytes: &[u8]) {
-        if let Some((_, recorder)) = &mut self.pending {
-            recorder.note(bytes);
+        let Some((_, recorder)) = &mut self.pending else { return };
+        recorder.note(bytes);
+        if self.length.is_some_and(|length| recorder.length() >= length) {
+            self.end();
         }
     }
 
-    fn end(mut self) {
+    fn end(&mut self) {
         if let Some((question, recorder)) = self.pending.take() {
             Arc::clone(&self.shadow).settle(question, recorder.finish());
         }
@@ -329,7 +334,7 @@ fn watched(
             }
             Some(Err(error)) => Some((Err(error), (content, None))),
             None => {
-                if let Some(watch) = watch {
+                if let Some(watch) = &mut watch {
                     watch.end();
                 }
                 None

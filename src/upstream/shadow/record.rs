@@ -112,6 +112,11 @@ impl Recorder {
         }
     }
 
+    /// In bytes, so far.
+    pub(in crate::upstream::shadow) const fn length(&self) -> u64 {
+        self.length
+    }
+
     pub(in crate::upstream::shadow) fn finish(self) -> Side {
         self.conclude(End::Seen)
     }
