@@ -109,7 +109,7 @@ impl AccessLog {
     /// Writes a line, if lines are written at all.
     pub(super) fn write(&self, line: impl FnOnce(Format) -> String) {
         if let Some(place) = &*self.current.load() {
-            place.writer.line(line(place.format));
+            place.writer.line(&line(place.format));
         }
     }
 

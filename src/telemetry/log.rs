@@ -66,8 +66,10 @@ pub fn init(settings: Settings, writer: Writer) -> Result<Log, tracing::subscrib
     let settings = Arc::new(ArcSwap::from_pointee(settings));
     let subscriber = tracing_subscriber::registry().with(Lines { settings: Arc::clone(&settings), writer });
     tracing::subscriber::set_global_default(subscriber)?;
-    // Fails only when another logger stands already; then the records of libraries go there, and ours here.
-    if tracing_log::LogTracer::init().is_err() {
+    // More of it would be noise, and dear to make: pingora spells out the body of a request in its traces. Fails only when
+    // another logger stands already; then the records of libraries go there, and ours here.
+    let records = tracing_log::LogTracer::builder().with_max_level(tracing_log::log::LevelFilter::Warn);
+    if records.init().is_err() {
         tracing::warn!("the log records of libraries go elsewhere: another logger was set up before");
     }
     Ok(Log(settings))
@@ -99,7 +101,7 @@ impl<S: Subscriber> Layer<S> for Lines {
             fields.rest.insert(name.clone(), Value::Text(value.clone()));
         }
         event.record(&mut fields);
-        self.writer.line(line(settings.format, *metadata.level(), SystemClock.now(), &fields));
+        self.writer.line(&line(settings.format, *metadata.level(), SystemClock.now(), &fields));
     }
 }
 

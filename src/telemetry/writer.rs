@@ -3,19 +3,24 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
+    mem,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{RecvTimeoutError, SyncSender, sync_channel},
     },
     thread,
     time::Duration,
 };
 
-/// Lines that may wait; a line is cut at [`LINE_BYTES_MAX`], so this bounds the memory as well.
-const LINES_MAX: usize = 4096;
+/// Bytes of lines that may wait; twice as many are in memory while the thread writes.
+const QUEUE_BYTES_MAX: usize = 4 << 20;
+/// Memory that is kept for the next lines, in bytes.
+const SPARE_BYTES_MAX: usize = 64 << 10;
+/// How long the thread waits for more lines once there is one: waking it for each costs more than writing it.
+const GATHERING: Duration = Duration::from_millis(5);
 /// Longest line, in bytes. Those who make lines keep below it, each where its format can be cut.
 pub const LINE_BYTES_MAX: usize = 8 * 1024;
 /// How long the end of the process waits for a slow reader.
@@ -24,12 +29,50 @@ const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
 /// Permissions of a log file that is made: whoever collects logs is in its group.
 const MODE: u32 = 0o640;
 
-#[derive(Debug)]
-enum Message {
-    Line(String),
-    /// Wakes the thread, which then sees that it shall open its file again.
-    Reopen,
-    Flush(SyncSender<()>),
+/// What waits to be written.
+#[derive(Debug, Default)]
+struct Queue {
+    /// Whole lines.
+    text: Vec<u8>,
+    lines: u64,
+    /// Set until the thread has opened its place again.
+    reopen: bool,
+    /// Who waits until what came before them was written.
+    waiting: Vec<SyncSender<()>>,
+    /// Whether no more will come: the last handle is gone.
+    over: bool,
+}
+
+impl Queue {
+    const fn is_idle(&self) -> bool {
+        self.text.is_empty() && !self.is_pressing()
+    }
+
+    /// Whether the thread is to look at once.
+    const fn is_pressing(&self) -> bool {
+        self.reopen || self.over || !self.waiting.is_empty()
+    }
+}
+
+/// Between those who make lines and the thread that writes them.
+#[derive(Debug, Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    /// Told when the queue is no longer idle, and when it presses.
+    news: Condvar,
+}
+
+impl Shared {
+    /// Nothing that is done under the lock can panic half way.
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the queue, and wakes the thread where it must look at once.
+    fn press(&self, change: impl FnOnce(&mut Queue)) {
+        change(&mut self.lock());
+        self.news.notify_one();
+    }
 }
 
 /// Where lines go.
@@ -92,19 +135,21 @@ impl Losses {
         self.0.load(Ordering::Relaxed)
     }
 
-    fn add_one(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+    fn add(&self, lines: u64) {
+        self.0.fetch_add(lines, Ordering::Relaxed);
     }
 }
 
 /// A handle to the writing thread; clones share it.
 #[derive(Clone, Debug)]
 pub struct Writer {
-    sender: SyncSender<Message>,
+    handle: Arc<Handle>,
     losses: Losses,
-    /// Set until the thread has opened its place again.
-    reopen: Arc<AtomicBool>,
 }
+
+/// The thread ends with the last of them.
+#[derive(Debug)]
+struct Handle(Arc<Shared>);
 
 /// Waits, when dropped, until the lines before it were written, for 2 s at most.
 #[derive(Debug)]
@@ -112,79 +157,100 @@ pub struct FlushGuard(Writer);
 
 impl Writer {
     /// Starts the thread; an error is the operating system's refusal to start one. Lines that are lost are counted in
-    /// `losses`: the queue was full, or the output refused them.
+    /// `losses`: too much waited already, or the output refused them.
     pub fn start(output: impl Output, losses: &Losses) -> io::Result<(Self, FlushGuard)> {
-        let (sender, receiver) = sync_channel(LINES_MAX);
-        let writer = Self { sender, losses: losses.clone(), reopen: Arc::default() };
-        let (losses, reopen) = (losses.clone(), Arc::clone(&writer.reopen));
-        thread::Builder::new().name("log".to_owned()).spawn(move || write_all(output, &receiver, &losses, &reopen))?;
+        let shared = Arc::new(Shared::default());
+        let writer = Self { handle: Arc::new(Handle(Arc::clone(&shared))), losses: losses.clone() };
+        let losses = losses.clone();
+        thread::Builder::new().name("log".to_owned()).spawn(move || write_all(output, &shared, &losses))?;
         Ok((writer.clone(), FlushGuard(writer)))
     }
 
-    /// Queues one line without its line end; drops and counts it when the queue is full.
-    pub fn line(&self, mut line: String) {
-        if line.len() > LINE_BYTES_MAX {
-            line.truncate(line.floor_char_boundary(LINE_BYTES_MAX));
+    /// Queues one line without its line end; drops and counts it when too much waits.
+    pub fn line(&self, line: &str) {
+        let line = &line[..line.floor_char_boundary(LINE_BYTES_MAX)];
+        let mut queue = self.handle.0.lock();
+        if queue.text.len() + line.len() >= QUEUE_BYTES_MAX {
+            drop(queue);
+            self.losses.add(1);
+            return;
         }
-        line.push('\n');
-        if self.sender.try_send(Message::Line(line)).is_err() {
-            self.losses.add_one();
+        let was_idle = queue.is_idle();
+        queue.text.extend_from_slice(line.as_bytes());
+        queue.text.push(b'\n');
+        queue.lines += 1;
+        drop(queue);
+        if was_idle {
+            self.handle.0.news.notify_one();
         }
     }
 
     /// Lines that are queued from now on go to what then has the output's name; those before may go to either.
     pub fn reopen(&self) {
-        self.reopen.store(true, Ordering::Release);
-        // A full queue is being worked on, and each line makes the thread look.
-        let _ = self.sender.try_send(Message::Reopen);
+        self.handle.0.press(|queue| queue.reopen = true);
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.press(|queue| queue.over = true);
     }
 }
 
 impl Drop for FlushGuard {
     fn drop(&mut self) {
         let (done, wait) = sync_channel(1);
-        if self.0.sender.try_send(Message::Flush(done)).is_ok() {
-            match wait.recv_timeout(FLUSH_DEADLINE) {
-                // Written, given up, or no thread left: in each case the process may end.
-                Ok(()) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
-            }
+        self.0.handle.0.press(|queue| queue.waiting.push(done));
+        match wait.recv_timeout(FLUSH_DEADLINE) {
+            // Written, given up, or no thread left: in each case the process may end.
+            Ok(()) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
     }
 }
 
-fn write_all(mut output: impl Output, receiver: &Receiver<Message>, losses: &Losses, reopen: &AtomicBool) {
-    for message in receiver {
-        if reopen.swap(false, Ordering::Acquire)
+fn write_all(mut output: impl Output, shared: &Shared, losses: &Losses) {
+    let mut spare = Vec::new();
+    loop {
+        let taken = take(shared, spare);
+        if taken.reopen
             && let Err(error) = output.reopen()
         {
             tracing::error!("a log cannot be opened again: {error}");
         }
-        match message {
-            Message::Line(line) => {
-                if output.write_all(line.as_bytes()).is_err() {
-                    losses.add_one();
-                }
-            }
-            Message::Reopen => {}
-            Message::Flush(done) => {
-                let flushed = output.flush();
-                // Nobody waits any more when the deadline passed; a failed flush has nobody to be told to.
-                drop((flushed, done.send(())));
-            }
+        if output.write_all(&taken.text).is_err() {
+            losses.add(taken.lines);
         }
+        if !taken.waiting.is_empty() {
+            let flushed = output.flush();
+            // Nobody waits any more when the deadline passed; a failed flush has nobody to be told to.
+            drop((flushed, taken.waiting.iter().map(|done| done.send(())).count()));
+        }
+        if taken.over {
+            return;
+        }
+        spare = taken.text;
     }
+}
+
+/// Waits until there is something to do, and a little longer for more of it. `spare` is memory to be used again.
+fn take(shared: &Shared, mut spare: Vec<u8>) -> Queue {
+    spare.clear();
+    spare.shrink_to(SPARE_BYTES_MAX);
+    let queue = shared.lock();
+    let queue = shared.news.wait_while(queue, |queue| queue.is_idle()).unwrap_or_else(PoisonError::into_inner);
+    let gathered = shared.news.wait_timeout_while(queue, GATHERING, |queue| !queue.is_pressing());
+    let (mut queue, _) = gathered.unwrap_or_else(PoisonError::into_inner);
+    mem::replace(&mut queue, Queue { text: spare, ..Queue::default() })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Shared(Arc<Mutex<Vec<u8>>>);
+    struct Memory(Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Shared {
+    impl Write for Memory {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
@@ -195,7 +261,7 @@ mod tests {
         }
     }
 
-    impl Output for Shared {}
+    impl Output for Memory {}
 
     #[test]
     fn a_file_is_opened_again_by_its_name() {
@@ -205,19 +271,19 @@ mod tests {
         let losses = Losses::default();
         let (writer, guard) = Writer::start(LogFile::open(&path).unwrap(), &losses).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o137, 0);
-        writer.line("one".to_owned());
+        writer.line("one");
         drop(FlushGuard(writer.clone()));
         std::fs::rename(&path, &old).unwrap();
-        writer.line("two".to_owned());
+        writer.line("two");
         drop(FlushGuard(writer.clone()));
         writer.reopen();
-        writer.line("three".to_owned());
+        writer.line("three");
         drop(FlushGuard(writer.clone()));
         // Where nothing can be opened, lines go on where they went.
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
         writer.reopen();
-        writer.line("four".to_owned());
+        writer.line("four");
         drop(guard);
         assert_eq!(std::fs::read_to_string(&old).unwrap(), "one\ntwo\n");
         assert_eq!(losses.total(), 0);
@@ -226,10 +292,10 @@ mod tests {
 
     #[test]
     fn the_guard_waits_for_the_lines() {
-        let (shared, losses) = (Shared::default(), Losses::default());
+        let (shared, losses) = (Memory::default(), Losses::default());
         let (writer, guard) = Writer::start(shared.clone(), &losses).unwrap();
-        writer.line("one".to_owned());
-        writer.line("two".to_owned());
+        writer.line("one");
+        writer.line("two");
         drop(guard);
         assert_eq!(*shared.0.lock().unwrap(), b"one\ntwo\n");
         assert_eq!(losses.total(), 0);
@@ -237,11 +303,13 @@ mod tests {
 
     #[test]
     fn a_blocked_output_drops_and_counts() {
-        let (shared, losses) = (Shared::default(), Losses::default());
+        let (shared, losses) = (Memory::default(), Losses::default());
         let (writer, guard) = Writer::start(shared.clone(), &losses).unwrap();
         let blocked = shared.0.lock().unwrap();
-        for _ in 0..LINES_MAX + 100 {
-            writer.line("x".to_owned());
+        let line = "x".repeat(LINE_BYTES_MAX);
+        // One queue may be with the thread, and one waits.
+        for _ in 0..2 * QUEUE_BYTES_MAX / line.len() + 100 {
+            writer.line(&line);
         }
         assert!(losses.total() >= 99, "{losses:?}");
         drop(blocked);

@@ -25,7 +25,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use rustix::{
-    fs::{AtFlags, fstat, fsync, unlinkat},
+    fs::{AtFlags, Stat, fsync, unlinkat},
     io::Errno,
 };
 
@@ -146,6 +146,15 @@ impl Filesystem {
         let inner = Arc::clone(&self.inner);
         self.threads.run(operation, key.as_str(), move || act(&inner)).await
     }
+
+    /// A key's file, for reading: most are at hand, and those cost no thread.
+    async fn object(&self, operation: Operation, key: &Key) -> Result<(OwnedFd, Stat)> {
+        if let Some(opened) = self.inner.tree.object_at_hand(key) {
+            return opened.map_err(|failure| failure.during(operation, key.as_str()));
+        }
+        let of = key.clone();
+        self.run(operation, key, move |inner| inner.tree.object(&of)).await
+    }
 }
 
 impl fmt::Debug for Filesystem {
@@ -161,14 +170,13 @@ impl Store for Filesystem {
     }
 
     async fn head(&self, key: &Key) -> Result<Meta> {
-        let of = key.clone();
-        self.run(Operation::Head, key, move |inner| tree::meta(&fstat(inner.tree.object(&of)?)?)).await
+        let (_, stat) = self.object(Operation::Head, key).await?;
+        tree::meta(&stat).map_err(|failure| failure.during(Operation::Head, key.as_str()))
     }
 
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Object> {
-        let of = key.clone();
-        let (file, meta, range) =
-            self.run(Operation::Get, key, move |inner| open_range(&inner.tree, &of, range)).await?;
+        let (file, stat) = self.object(Operation::Get, key).await?;
+        let (meta, range) = judge(&stat, range).map_err(|failure| failure.during(Operation::Get, key.as_str()))?;
         Ok(Object { meta, content: read::content(file, key.clone(), range, self.threads.clone()).boxed() })
     }
 
@@ -244,16 +252,13 @@ fn try_to_write(root: &Path) -> io::Result<()> {
     fs::remove_file(&probe)
 }
 
-fn open_range(tree: &Tree, key: &Key, range: Option<Range<u64>>) -> Result<(OwnedFd, Meta, Range<u64>), Failure> {
-    let file = tree.object(key)?;
-    let meta = tree::meta(&fstat(&file)?)?;
+/// What is read of an object.
+fn judge(stat: &Stat, range: Option<Range<u64>>) -> Result<(Meta, Range<u64>), Failure> {
+    let meta = tree::meta(stat)?;
+    let whole = 0..meta.size;
     match range {
         Some(range) if range.is_empty() || range.end > meta.size => Err(Kind::Range.into()),
-        Some(range) => Ok((file, meta, range)),
-        None => {
-            let whole = 0..meta.size;
-            Ok((file, meta, whole))
-        }
+        range => Ok((meta, range.unwrap_or(whole))),
     }
 }
 

@@ -182,7 +182,7 @@ fn open(tree: &Tree, upload: &Multipart, access: OFlags) -> Result<(OwnedFd, Own
 fn completed_before(tree: &Tree, key: &Key, total: u64) -> Result<(), Failure> {
     let stands = match tree.object(key) {
         Err(failure) if failure.is_not_found() => false,
-        other => tree::meta(&fstat(other?)?)?.size == total,
+        other => tree::meta(&other?.1)?.size == total,
     };
     if !stands {
         return Err(Kind::UploadGone.into());

@@ -68,8 +68,8 @@ fn join(tree: &Tree, sources: &[Key], to: &Key) -> Result<(), Failure> {
     let joined = Draft::create(tree, to)?;
     let mut offset = 0;
     for source in sources {
-        let file = tree.object(source)?;
-        let size = tree::meta(&fstat(&file)?)?.size;
+        let (file, stat) = tree.object(source)?;
+        let size = tree::meta(&stat)?.size;
         joined.copy(&file, size, offset)?;
         offset += size;
     }

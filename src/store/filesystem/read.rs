@@ -36,8 +36,10 @@ pub(super) fn content(
     range: Range<u64>,
     threads: Threads,
 ) -> impl Stream<Item = Result<Bytes>> {
-    // A hint; a file system that does not take it reads all the same.
-    let _ = fadvise(&file, range.start, None, Advice::Sequential);
+    if range.end - range.start > CHUNK_LEN as u64 {
+        // A hint; a file system that does not take it reads all the same.
+        let _ = fadvise(&file, range.start, None, Advice::Sequential);
+    }
     let reader = Reader { file: Arc::new(file), key, left: range, threads, buffer: BytesMut::new() };
     stream::try_unfold(reader, |mut reader| async move { Ok(reader.chunk().await?.map(|chunk| (chunk, reader))) })
 }

@@ -28,6 +28,13 @@ impl Modes {
     pub(super) const PRIVATE: Self = Self { directory: Mode::from_raw_mode(0o700), file: Mode::from_raw_mode(0o600) };
 }
 
+/// How every path below the root is opened, and how its segments are looked up.
+const FLAGS: OFlags = OFlags::CLOEXEC.union(OFlags::NOCTTY);
+const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
+
+/// Non-blocking, because opening a FIFO would otherwise wait for its other end. A regular file does not care.
+const TO_READ: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK);
+
 /// How often a parent directory is made again after a concurrent delete pruned it.
 const PARENT_ATTEMPTS_MAX: u32 = 64;
 
@@ -53,11 +60,18 @@ impl Tree {
         }
     }
 
-    /// A key's file, for reading.
-    pub(super) fn object(&self, key: &Key) -> Result<OwnedFd, Failure> {
-        match self.beneath(key.as_str(), OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK) {
-            Err(Errno::NOTDIR | Errno::NAMETOOLONG) => Err(Kind::NotFound.into()),
-            other => regular(other?),
+    /// A key's file, for reading, and what it is.
+    pub(super) fn object(&self, key: &Key) -> Result<(OwnedFd, Stat), Failure> {
+        object(self.beneath(key.as_str(), TO_READ))
+    }
+
+    /// The same where the kernel has the whole path in its cache, else nothing: it never waits for a disk. Kernels before
+    /// 5.12 do not know the question.
+    pub(super) fn object_at_hand(&self, key: &Key) -> Option<Result<(OwnedFd, Stat), Failure>> {
+        let resolve = RESOLVE | ResolveFlags::CACHED;
+        match openat2(&self.root, key.as_str(), TO_READ | FLAGS, Mode::empty(), resolve) {
+            Err(Errno::AGAIN | Errno::INVAL | Errno::NOSYS | Errno::PERM) => None,
+            opened => Some(object(opened)),
         }
     }
 
@@ -130,8 +144,8 @@ impl Tree {
 
     /// Opens a path below the root; a symbolic link anywhere in it is an error.
     fn beneath(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
-        let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY;
-        match openat2(&self.root, path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS) {
+        let flags = flags | FLAGS;
+        match openat2(&self.root, path, flags, Mode::empty(), RESOLVE) {
             // Kernels before 5.6, and seccomp profiles that do not know the call.
             Err(Errno::NOSYS | Errno::PERM) => self.segment_by_segment(path, flags),
             other => other,
@@ -155,9 +169,17 @@ pub(super) fn split(key: &Key) -> (&str, &str) {
 
 /// Opens a file next to others; a symbolic link, a FIFO or a device in its place is refused.
 pub(super) fn open(directory: &OwnedFd, name: &str, access: OFlags) -> Result<OwnedFd, Failure> {
-    // Non-blocking, because opening a FIFO would otherwise wait for its other end. A regular file does not care.
-    let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    regular(openat(directory, name, flags, Mode::empty())?)
+    // Non-blocking for the reason above.
+    let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | FLAGS;
+    Ok(regular(openat(directory, name, flags, Mode::empty())?)?.0)
+}
+
+/// The file that was opened by a key.
+fn object(opened: Result<OwnedFd, Errno>) -> Result<(OwnedFd, Stat), Failure> {
+    match opened {
+        Err(Errno::NOTDIR | Errno::NAMETOOLONG) => Err(Kind::NotFound.into()),
+        other => regular(other?),
+    }
 }
 
 /// Size and age of an open file, or of one that was looked at.
@@ -176,9 +198,10 @@ pub(super) fn is_regular(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
 }
 
-fn regular(file: OwnedFd) -> Result<OwnedFd, Failure> {
-    match FileType::from_raw_mode(fstat(&file)?.st_mode) {
-        FileType::RegularFile => Ok(file),
+fn regular(file: OwnedFd) -> Result<(OwnedFd, Stat), Failure> {
+    let stat = fstat(&file)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Ok((file, stat)),
         FileType::Directory => Err(Kind::NotFound.into()),
         _ => Err(Failure::corrupt("it is not a regular file")),
     }
