@@ -93,7 +93,7 @@ pub(crate) fn digest(hasher: Sha256) -> String {
 }
 
 /// Bytes that no compression makes smaller (`SplitMix64`).
-fn noise(seed: u64, length: u64) -> Bytes {
+pub(crate) fn noise(seed: u64, length: u64) -> Bytes {
     let (mut state, mut bytes) = (seed, Vec::new());
     let length = usize::try_from(length).unwrap_or(BLOCK);
     while bytes.len() < length {

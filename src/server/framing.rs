@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, uri::Authority};
+use memchr::memchr_iter;
 use pingora::protocols::http::ServerSession;
 
 use crate::{
@@ -113,10 +114,16 @@ fn judge_raw(raw: &[u8], limits: &Limits) -> Result<(), Refusal> {
     if raw.len() > limits.head_bytes {
         return Err(Refusal::HEAD_TOO_LARGE);
     }
-    if raw.iter().enumerate().any(|(at, &byte)| byte == b'\n' && (at == 0 || raw[at - 1] != b'\r')) {
+    if memchr_iter(b'\n', raw).any(|at| at == 0 || raw[at - 1] != b'\r') {
         return Err(Refusal::bad_request("a line of the head ends without a carriage return"));
     }
-    let mut lines = raw.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii_end).filter(|line| !line.is_empty());
+    let mut start = 0;
+    let lines = memchr_iter(b'\n', raw).chain([raw.len()]).map(|end| {
+        let line = raw[start..end].trim_ascii_end();
+        start = (end + 1).min(raw.len());
+        line
+    });
+    let mut lines = lines.filter(|line| !line.is_empty());
     let version_11 = lines.next().is_some_and(|line| line.ends_with(b"HTTP/1.1"));
     let fields = Fields::collect(lines)?;
     fields.judge(version_11)

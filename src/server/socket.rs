@@ -23,6 +23,9 @@ use tokio::{
 /// rustls asks for 4 KiB at a time; reading ahead makes that one system call for four records.
 const READ_AHEAD: usize = 64 << 10;
 
+/// What is tried first: enough for a request without a body, and cheaper to have.
+const READ_FIRST: usize = 8 << 10;
+
 /// A connected socket; shared, so that it can be closed slowly after the layers above are gone.
 #[derive(Debug)]
 pub(super) enum Socket {
@@ -212,10 +215,11 @@ impl Wire {
         // No buffer is made before there is something to put into it.
         ready!(self.socket.poll_read_ready(cx))?;
         let mut ahead = std::mem::take(&mut self.ahead);
-        ahead.reserve(READ_AHEAD);
+        let room = if self.busy { READ_AHEAD } else { READ_FIRST };
+        ahead.reserve(room);
         let filled = self.poll_socket(cx, &mut ahead);
         if let Poll::Ready(Ok(count)) = filled {
-            self.busy = count >= READ_AHEAD / 2;
+            self.busy = count >= room / 2;
         }
         if !ahead.is_empty() {
             self.ahead = ahead;

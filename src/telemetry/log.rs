@@ -1,6 +1,11 @@
 //! The application's log: tracing events, and the `log` records of libraries, as one safe line each.
 
-use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Debug, Write as _},
+    ops::Range,
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -17,13 +22,15 @@ use tracing_subscriber::{
 
 use crate::clock::{Clock as _, SystemClock};
 use crate::telemetry::{
-    text::{escape_within, is_unsafe, json_string},
+    text::{is_unsafe, push_json_string, push_within},
     writer::{LINE_BYTES_MAX, Writer},
 };
 
 /// Most bytes of one value in a line; of a name, a tenth.
 const VALUE_BYTES_MAX: usize = 2 * 1024;
 const NAME_BYTES_MAX: usize = VALUE_BYTES_MAX / 10;
+/// Memory for a line to begin with.
+const LINE_BYTES_USUAL: usize = 1024;
 /// Stands at the end of a line from which fields were left out.
 const TRUNCATED: &str = "truncated";
 
@@ -95,13 +102,13 @@ impl<S: Subscriber> Layer<S> for Lines {
         if is_noise(metadata.target(), *metadata.level()) {
             return;
         }
-        let mut fields = Fields { message: String::new(), rest: BTreeMap::new() };
         let settings = self.settings.load();
+        let mut fields = Fields::default();
         for (name, value) in &settings.fields {
-            fields.rest.insert(name.clone(), Value::Text(value.clone()));
+            fields.add(name, Kind::Text, format_args!("{value}"));
         }
-        event.record(&mut fields);
-        self.writer.line(&line(settings.format, *metadata.level(), SystemClock.now(), &fields));
+        event.record(&mut Recorder(&mut fields));
+        self.writer.line(&line(settings.format, *metadata.level(), SystemClock.now(), &mut fields));
     }
 }
 
@@ -111,113 +118,178 @@ fn is_noise(target: &str, level: Level) -> bool {
     level > Level::WARN && matches!(family, "pingora" | "h2" | "hyper" | "rustls")
 }
 
-enum Value {
-    Text(String),
+/// What is said of an event. All values lie in one piece of memory, since there is a line for each request.
+#[derive(Default)]
+struct Fields<'a> {
+    text: String,
+    message: Range<usize>,
+    rest: Vec<Entry<'a>>,
+}
+
+struct Entry<'a> {
+    name: &'a str,
+    kind: Kind,
+    value: Range<usize>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    Text,
     /// Digits, or true and false: needs no quotes anywhere.
-    Bare(String),
+    Bare,
 }
 
-struct Fields {
-    message: String,
-    rest: BTreeMap<String, Value>,
+impl<'a> Fields<'a> {
+    fn add(&mut self, name: &'a str, kind: Kind, value: fmt::Arguments<'_>) {
+        let value = self.keep(value);
+        self.rest.push(Entry { name, kind, value });
+    }
+
+    fn say(&mut self, message: fmt::Arguments<'_>) {
+        self.message = self.keep(message);
+    }
+
+    fn keep(&mut self, value: fmt::Arguments<'_>) -> Range<usize> {
+        let start = self.text.len();
+        // Writing to a String cannot fail.
+        let _ = self.text.write_fmt(value);
+        start..self.text.len()
+    }
+
+    /// By name; of several with one name, the last: an event's own comes after what is configured.
+    fn sort(&mut self) {
+        self.rest.sort_by(|one, other| one.name.cmp(other.name));
+        self.rest.dedup_by(|later, earlier| {
+            let same = later.name == earlier.name;
+            if same {
+                std::mem::swap(later, earlier);
+            }
+            same
+        });
+    }
+
+    fn message(&self) -> &str {
+        &self.text[self.message.clone()]
+    }
+
+    fn members(&self) -> impl Iterator<Item = (&'a str, Kind, &str)> {
+        self.rest.iter().map(|entry| (entry.name, entry.kind, &self.text[entry.value.clone()]))
+    }
 }
 
-impl Fields {
-    fn set(&mut self, field: &Field, value: Value) {
-        match (field.name(), value) {
-            ("message", Value::Text(text) | Value::Bare(text)) => self.message = text,
+struct Recorder<'b, 'a>(&'b mut Fields<'a>);
+
+impl Recorder<'_, '_> {
+    fn record(&mut self, field: &Field, kind: Kind, value: fmt::Arguments<'_>) {
+        match field.name() {
+            "message" => self.0.say(value),
             // Where a library's record came from: of use to its developers only.
-            (name, _) if name.starts_with("log.") => {}
-            (name, value) => drop(self.rest.insert(name.to_owned(), value)),
+            name if name.starts_with("log.") => {}
+            name => self.0.add(name, kind, value),
         }
     }
 }
 
-impl Visit for Fields {
+impl Visit for Recorder<'_, '_> {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.set(field, Value::Text(value.to_owned()));
+        self.record(field, Kind::Text, format_args!("{value}"));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.set(field, Value::Bare(value.to_string()));
+        self.record(field, Kind::Bare, format_args!("{value}"));
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.set(field, Value::Bare(value.to_string()));
+        self.record(field, Kind::Bare, format_args!("{value}"));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.set(field, Value::Bare(value.to_string()));
+        self.record(field, Kind::Bare, format_args!("{value}"));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.set(field, Value::Text(format!("{value:?}")));
+        self.record(field, Kind::Text, format_args!("{value:?}"));
     }
 }
 
-fn line(format: Format, level: Level, now: OffsetDateTime, fields: &Fields) -> String {
+fn line(format: Format, level: Level, now: OffsetDateTime, fields: &mut Fields<'_>) -> String {
+    fields.sort();
+    let fields = &*fields;
     // A year of four digits, which the clock gives, has an RFC 3339 form.
     let time = now.format(&Rfc3339).unwrap_or_default();
     match format {
         Format::Text => text_line(level, &time, fields),
-        Format::Json => json_line(&[("level", level_name(level)), ("msg", &fields.message), ("time", &time)], fields),
+        Format::Json => json_line(&[("level", level_name(level)), ("msg", fields.message()), ("time", &time)], fields),
         Format::Logstash => json_line(
-            &[("@timestamp", &time), ("@version", "1"), ("level", level_name(level)), ("message", &fields.message)],
+            &[("@timestamp", &time), ("@version", "1"), ("level", level_name(level)), ("message", fields.message())],
             fields,
         ),
     }
 }
 
-fn text_line(level: Level, time: &str, fields: &Fields) -> String {
-    let mut out = format!("time=\"{time}\" level={} msg={}", level_name(level), text_value(&fields.message));
-    let members = fields.rest.iter().map(|(name, value)| {
-        let (Value::Text(raw) | Value::Bare(raw)) = value;
-        format!(" {}={}", escape_within(name, NAME_BYTES_MAX), text_value(raw))
+fn text_line(level: Level, time: &str, fields: &Fields<'_>) -> String {
+    let mut out = String::with_capacity(LINE_BYTES_USUAL);
+    for part in ["time=\"", time, "\" level=", level_name(level), " msg="] {
+        out.push_str(part);
+    }
+    push_text_value(&mut out, fields.message());
+    fill(&mut out, fields, &format!(" {TRUNCATED}=true"), |out, name, _, value| {
+        out.push(' ');
+        push_within(out, name, NAME_BYTES_MAX);
+        out.push('=');
+        push_text_value(out, value);
     });
-    fill(&mut out, members, &format!(" {TRUNCATED}=true"));
     out
 }
 
 /// Quotes a value only when it has a character outside logrus's plain set.
-fn text_value(raw: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-._/@^+".contains(c);
-    if !raw.is_empty() && raw.len() <= VALUE_BYTES_MAX && raw.chars().all(plain) {
-        raw.to_owned()
+fn push_text_value(out: &mut String, raw: &str) {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._/@^+".contains(&byte);
+    if !raw.is_empty() && raw.len() <= VALUE_BYTES_MAX && raw.bytes().all(plain) {
+        out.push_str(raw);
     } else {
-        json_string(raw, VALUE_BYTES_MAX)
+        push_json_string(out, raw, VALUE_BYTES_MAX);
     }
 }
 
-fn json_line(head: &[(&str, &str)], fields: &Fields) -> String {
-    let member = |name: &str, value: String| format!("{}:{value}", json_string(name, NAME_BYTES_MAX));
-    let own: Vec<String> = head.iter().map(|(name, text)| member(name, json_string(text, VALUE_BYTES_MAX))).collect();
-    let mut out = format!("{{{}", own.join(","));
-    let members = fields.rest.iter().map(|(name, value)| {
+fn json_line(head: &[(&str, &str)], fields: &Fields<'_>) -> String {
+    let mut out = String::with_capacity(LINE_BYTES_USUAL);
+    for (name, text) in head {
+        out.push(if out.is_empty() { '{' } else { ',' });
+        push_json_string(&mut out, name, NAME_BYTES_MAX);
+        out.push(':');
+        push_json_string(&mut out, text, VALUE_BYTES_MAX);
+    }
+    fill(&mut out, fields, &format!(",\"{TRUNCATED}\":true"), |out, name, kind, value| {
+        out.push(',');
         // A field may not speak for the line's own time, level or message.
-        let taken = head.iter().any(|(own, _)| own == name);
-        let name = if taken { format!("fields.{name}") } else { name.clone() };
-        let value = match value {
-            Value::Text(raw) => json_string(raw, VALUE_BYTES_MAX),
-            Value::Bare(raw) => raw.clone(),
-        };
-        format!(",{}", member(&name, value))
+        if head.iter().any(|(own, _)| *own == name) {
+            push_json_string(out, &format!("fields.{name}"), NAME_BYTES_MAX);
+        } else {
+            push_json_string(out, name, NAME_BYTES_MAX);
+        }
+        out.push(':');
+        match kind {
+            Kind::Text => push_json_string(out, value, VALUE_BYTES_MAX),
+            Kind::Bare => out.push_str(value),
+        }
     });
-    fill(&mut out, members, &format!(",\"{TRUNCATED}\":true"));
     out.push('}');
     debug_assert!(!out.contains(is_unsafe), "escaped above");
     out
 }
 
-/// Appends the members that fit into a line, and `mark` if one did not: a line is whole in its format, however long
-/// the text that strangers brought.
-fn fill(out: &mut String, members: impl Iterator<Item = String>, mark: &str) {
+/// Appends the members that fit into a line, each as `push` writes it, and `mark` if one did not: a line is whole in its
+/// format, however long the text that strangers brought.
+fn fill(out: &mut String, fields: &Fields<'_>, mark: &str, push: impl Fn(&mut String, &str, Kind, &str)) {
     let room = LINE_BYTES_MAX - mark.len() - "}\n".len();
     let mut truncated = false;
-    for member in members {
-        if out.len() + member.len() > room {
+    for (name, kind, value) in fields.members() {
+        let before = out.len();
+        push(out, name, kind, value);
+        if out.len() > room {
+            out.truncate(before);
             truncated = true;
-        } else {
-            out.push_str(&member);
         }
     }
     if truncated {
@@ -242,12 +314,12 @@ mod tests {
 
     #[track_caller]
     fn check(format: Format, expected: &str) {
-        let rest = [
-            ("err.detail".to_owned(), Value::Text("a\u{1b}[2J\nb".to_owned())),
-            ("http.response.status".to_owned(), Value::Bare("404".to_owned())),
-        ];
-        let fields = Fields { message: "response completed".to_owned(), rest: rest.into() };
-        assert_eq!(line(format, Level::WARN, datetime!(2026-01-02 03:04:05.5 UTC), &fields), expected);
+        let mut fields = Fields::default();
+        fields.add("http.response.status", Kind::Text, format_args!("configured"));
+        fields.say(format_args!("response completed"));
+        fields.add("http.response.status", Kind::Bare, format_args!("404"));
+        fields.add("err.detail", Kind::Text, format_args!("a\u{1b}[2J\nb"));
+        assert_eq!(line(format, Level::WARN, datetime!(2026-01-02 03:04:05.5 UTC), &mut fields), expected);
     }
 
     #[test]
@@ -270,17 +342,21 @@ mod tests {
     #[test]
     fn a_long_line_stays_whole() {
         let long = "\u{1b}\"é".repeat(LINE_BYTES_MAX);
-        let rest = (0..9).map(|number| (format!("field.{number}"), Value::Text(long.clone())));
-        let fields =
-            Fields { message: long.clone(), rest: rest.chain([(long.clone(), Value::Bare("1".into()))]).collect() };
+        let names: Vec<_> = (0..9).map(|number| format!("field.{number}")).collect();
+        let mut fields = Fields::default();
+        fields.say(format_args!("{long}"));
+        fields.add(&long, Kind::Bare, format_args!("1"));
+        for name in &names {
+            fields.add(name, Kind::Text, format_args!("{long}"));
+        }
         for format in [Format::Json, Format::Logstash] {
-            let line = line(format, Level::INFO, datetime!(2026-01-02 03:04:05 UTC), &fields);
+            let line = line(format, Level::INFO, datetime!(2026-01-02 03:04:05 UTC), &mut fields);
             assert!(line.len() < LINE_BYTES_MAX, "{}", line.len());
             let read: serde_json::Value = serde_json::from_str(&line).unwrap();
             assert_eq!(read["truncated"], true);
             assert!(read["field.0"].as_str().unwrap().starts_with("\u{1b}\"é"), "{line}");
         }
-        let line = line(Format::Text, Level::INFO, datetime!(2026-01-02 03:04:05 UTC), &fields);
+        let line = line(Format::Text, Level::INFO, datetime!(2026-01-02 03:04:05 UTC), &mut fields);
         assert!(line.len() < LINE_BYTES_MAX && line.ends_with(" truncated=true"), "{line}");
     }
 

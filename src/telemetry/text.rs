@@ -13,16 +13,31 @@ pub fn escape(raw: &str) -> String {
 #[must_use]
 pub fn escape_within(raw: &str, bytes_max: usize) -> String {
     let mut out = String::with_capacity(raw.len().min(bytes_max));
+    push_within(&mut out, raw, bytes_max);
+    out
+}
+
+/// The same behind what is there already.
+pub fn push_within(out: &mut String, raw: &str, bytes_max: usize) {
+    if raw.len() <= bytes_max && raw.bytes().all(is_plain) {
+        out.push_str(raw);
+        return;
+    }
+    let start = out.len();
     for character in raw.chars() {
         let before = out.len();
-        push_escaped(&mut out, character);
-        if out.len() > bytes_max {
+        push_escaped(out, character);
+        if out.len() - start > bytes_max {
             out.truncate(before);
             out.push('…');
             break;
         }
     }
-    out
+}
+
+/// Whether it stands for itself: almost all text has nothing else in it.
+const fn is_plain(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'
 }
 
 fn push_escaped(out: &mut String, character: char) {
@@ -47,11 +62,20 @@ pub fn is_unsafe(character: char) -> bool {
         || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A JSON string, in quotes, in which also the unsafe characters that JSON would let through are escaped; cut as by
-/// [`escape_within`].
+/// Appends a JSON string, in quotes, in which also the unsafe characters that JSON would let through are escaped; cut as
+/// by [`escape_within`].
+pub fn push_json_string(out: &mut String, raw: &str, bytes_max: usize) {
+    out.push('"');
+    push_within(out, raw, bytes_max);
+    out.push('"');
+}
+
+/// The same by itself.
 #[must_use]
 pub fn json_string(raw: &str, bytes_max: usize) -> String {
-    format!("\"{}\"", escape_within(raw, bytes_max))
+    let mut out = String::with_capacity(raw.len().min(bytes_max) + 2);
+    push_json_string(&mut out, raw, bytes_max);
+    out
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Equal means: one machine, one certificate, TLS 1.3, each its own directory of one file system, tokens checked by both
 //! (a thousand different ones, of one RSA key), access logs written by both. We flush to the disk before we answer, the
 //! peer does not. `keys` makes certificate and tokens, `servers` writes the configurations and starts the programs, `set`
-//! says what is run.
+//! says what is run, and `limits` measures what no server can do without.
 
 use std::{
     fmt::Write as _,
@@ -28,6 +28,7 @@ use crate::{
 };
 
 mod keys;
+mod limits;
 mod servers;
 mod set;
 
@@ -73,7 +74,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode> {
     let tokens = place.path("tokens");
     fs::write(&tokens, signer.tokens(TOKENS, LIFETIME)?).context("cannot write the tokens")?;
 
-    let mut results = Results::new(arguments.pairs);
+    let mut results = Results::new(arguments.pairs, limits::measure(&place.path("."), &authority)?);
     for case in cases {
         // Fresh servers for each case: none begins with what another one left.
         let peers = Peers::start(&place, &arguments.server, &authority, &signer)?;
@@ -105,14 +106,15 @@ fn say(line: &str) {
 struct Results {
     pairs: u32,
     machine: Machine,
+    limits: String,
     idle: Option<String>,
     configurations: Option<String>,
     cases: Vec<(set::Case, Comparison, String)>,
 }
 
 impl Results {
-    fn new(pairs: u32) -> Self {
-        Self { pairs, machine: Machine::here(), idle: None, configurations: None, cases: Vec::new() }
+    fn new(pairs: u32, limits: String) -> Self {
+        Self { pairs, machine: Machine::here(), limits, idle: None, configurations: None, cases: Vec::new() }
     }
 
     fn write(&self, directory: &Path) -> Result<()> {
@@ -125,10 +127,11 @@ impl Results {
         let Machine { processor, cores, memory, kernel, load } = &self.machine;
         let mut text = format!(
             "# Beside nginx + docker-registry\n\n{processor}, {cores} cores, {} of memory, {kernel}; load {} at the start. \
-             {} pairs of each case unless it says otherwise; medians, and ratios with their least and most.\n\n{}\n",
+             {} pairs of each case unless it says otherwise; medians, and ratios with their least and most.\n\n{}\n\n{}\n",
             bytes(float(*memory)),
             digits(*load),
             self.pairs,
+            self.limits,
             self.idle.as_deref().unwrap_or_default(),
         );
         for (case, comparison, peaks) in &self.cases {

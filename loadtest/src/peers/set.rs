@@ -108,7 +108,7 @@ fn writing(size: Size) -> Vec<Case> {
     vec![
         case(
             "push of a blob of 1 GiB, PUT with digest",
-            "Limit: SHA-256 (0.65 CPU s per GiB), TLS, the socket and the page cache's write, each once.",
+            "Limit: the socket, TLS, SHA-256 and the page cache, each once; above.",
             &["push", "--blobs-only", "--flow", "put", "--layer-size", size.gib(), "-c", "1", "-n", "1", "-d", "10m"],
         ),
         case(
@@ -158,13 +158,13 @@ fn crowds(size: Size) -> Vec<Case> {
         Case {
             rounds: Some(1),
             ..case(
-                "64 clients push 1 GiB each at once",
+                "64 clients push 256 MiB each at once",
                 "Memory: what clients that push at once may cost.",
                 &[
                     "push",
                     "--blobs-only",
                     "--layer-size",
-                    size.gib(),
+                    size.pick("256MiB", "64MiB"),
                     "-c",
                     size.pick("64", "8"),
                     "-n",

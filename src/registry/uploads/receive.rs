@@ -32,6 +32,10 @@ use crate::{
 /// Parts of one upload that are on their way at once.
 const IN_FLIGHT_MAX: usize = 4;
 
+/// The same where they are appended to one file: the kernel lets one write at a time, and whoever comes meanwhile burns
+/// the time that it waits.
+const APPENDED_IN_FLIGHT_MAX: usize = 2;
+
 /// Where a body's bytes go.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Target<'a> {
@@ -240,6 +244,13 @@ impl<'a> Receiver<'a> {
         }
     }
 
+    fn in_flight_max(&self) -> usize {
+        match self.registry.store.limits().parts {
+            Parts::Appended => APPENDED_IN_FLIGHT_MAX,
+            Parts::Equal { .. } => IN_FLIGHT_MAX,
+        }
+    }
+
     /// Takes tails that hold more than a part back into the buffer: a replica that cuts larger parts wrote them.
     async fn recut(&mut self) -> store::Result<()> {
         let Parts::Equal { size } = self.registry.store.limits().parts else { return Ok(()) };
@@ -298,7 +309,7 @@ impl<'a> Receiver<'a> {
 
     /// Sends the tails and the buffer as one part.
     async fn send_part(&mut self) -> store::Result<()> {
-        while self.in_flight.len() >= IN_FLIGHT_MAX {
+        while self.in_flight.len() >= self.in_flight_max() {
             if let Some(landed) = self.in_flight.next().await {
                 landed_in(&mut self.draft, &landed?);
             }

@@ -1,0 +1,157 @@
+//! What a push cannot do without, each part by itself on this machine: the physical limit beside its figures.
+
+use std::{
+    fmt::Write as _,
+    fs::{self, File},
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    path::Path,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, anyhow};
+use rustix::time::{ClockId, clock_gettime};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
+};
+use sha2::{Digest as _, Sha256};
+
+use crate::{content::noise, peers::keys::Authority, quantity::digits};
+
+/// How much each part moves, in pieces of this size.
+const VOLUME: usize = 1 << 30;
+const PIECE: usize = 1 << 20;
+
+/// How much a server reads from a socket at once.
+const READ: usize = 64 << 10;
+
+/// Each part is taken several times, and its median said.
+const TIMES: usize = 5;
+
+/// A row for each part, and their sum, in CPU seconds per GiB.
+pub(super) fn measure(scratch: &Path, authority: &Authority) -> Result<String> {
+    let piece = noise(1, PIECE as u64);
+    let parts: [(&str, &dyn Fn() -> Result<Duration>); 4] = [
+        ("socket receive", &|| receive(&piece)),
+        ("TLS open", &|| open(&piece, authority)),
+        ("SHA-256", &|| Ok(hash(&piece))),
+        ("page cache write", &|| write(&piece, &scratch.join("limit"))),
+    ];
+    let mut text = String::from("Parts of a push, each alone, CPU s per GiB:");
+    let mut sum = 0.0;
+    for (name, part) in parts {
+        let mut taken = (0..TIMES).map(|_| part()).collect::<Result<Vec<_>>>().context(name)?;
+        taken.sort();
+        let median = taken[TIMES / 2].as_secs_f64();
+        sum += median;
+        write!(text, " {name} {},", digits(median))?;
+    }
+    write!(text, " together {}.", digits(sum))?;
+    Ok(text)
+}
+
+/// What this thread has used of the processors.
+fn used() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
+fn hash(piece: &[u8]) -> Duration {
+    let begin = used();
+    let mut hasher = Sha256::new();
+    for _ in 0..VOLUME / PIECE {
+        hasher.update(piece);
+    }
+    std::hint::black_box(hasher.finalize());
+    used().saturating_sub(begin)
+}
+
+fn write(piece: &[u8], path: &Path) -> Result<Duration> {
+    let mut file = File::create(path)?;
+    let begin = used();
+    for _ in 0..VOLUME / PIECE {
+        file.write_all(piece)?;
+    }
+    let taken = used().saturating_sub(begin);
+    drop(file);
+    fs::remove_file(path)?;
+    Ok(taken)
+}
+
+fn receive(piece: &[u8]) -> Result<Duration> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = listener.local_addr()?;
+    let sent = piece.to_vec();
+    let sender = thread::spawn(move || -> std::io::Result<()> {
+        let mut stream = TcpStream::connect(address)?;
+        (0..VOLUME / PIECE).try_for_each(|_| stream.write_all(&sent))
+    });
+    let (mut stream, _) = listener.accept()?;
+    let mut buffer = vec![0; READ];
+    let begin = used();
+    while stream.read(&mut buffer)? > 0 {}
+    let taken = used().saturating_sub(begin);
+    sender.join().map_err(|_| anyhow!("the sender panicked"))??;
+    Ok(taken)
+}
+
+/// Only what the server does is counted.
+fn open(piece: &[u8], authority: &Authority) -> Result<Duration> {
+    let (mut client, mut server) = connections(authority)?;
+    let (mut wire, mut plain) = (Vec::new(), vec![0; READ]);
+    while client.is_handshaking() || server.is_handshaking() {
+        client.write_tls(&mut wire)?;
+        feed(&mut server, &wire)?;
+        wire.clear();
+        server.write_tls(&mut wire)?;
+        let mut rest = wire.as_slice();
+        while !rest.is_empty() {
+            client.read_tls(&mut rest)?;
+            client.process_new_packets()?;
+        }
+        wire.clear();
+    }
+    let mut taken = Duration::ZERO;
+    for part in piece.chunks_exact(READ).cycle().take(VOLUME / READ) {
+        client.writer().write_all(part)?;
+        while client.wants_write() {
+            client.write_tls(&mut wire)?;
+        }
+        let begin = used();
+        let mut rest = wire.as_slice();
+        while !rest.is_empty() {
+            server.read_tls(&mut rest)?;
+            let state = server.process_new_packets()?;
+            let mut left = state.plaintext_bytes_to_read();
+            while left > 0 {
+                left -= server.reader().read(&mut plain)?;
+            }
+        }
+        taken += used().saturating_sub(begin);
+        wire.clear();
+    }
+    Ok(taken)
+}
+
+fn feed(server: &mut ServerConnection, wire: &[u8]) -> Result<()> {
+    let mut rest = wire;
+    while !rest.is_empty() {
+        server.read_tls(&mut rest)?;
+        server.process_new_packets()?;
+    }
+    Ok(())
+}
+
+fn connections(authority: &Authority) -> Result<(ClientConnection, ServerConnection)> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(&authority.certificate)?)?;
+    let chain = CertificateDer::pem_file_iter(&authority.chain)?.collect::<Result<Vec<_>, _>>()?;
+    let key = PrivateKeyDer::from_pem_file(&authority.key)?;
+    let server = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key)?;
+    let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let name = ServerName::try_from("localhost")?;
+    Ok((ClientConnection::new(Arc::new(client), name)?, ServerConnection::new(Arc::new(server))?))
+}
