@@ -116,9 +116,9 @@ impl Proxies {
 
     /// Follows a list of addresses.
     fn addresses(&self, connection: &mut api::Connection, headers: &HeaderMap) {
-        for text in forwarded::values(headers, &self.header).iter().take(HOPS_MAX) {
+        for text in forwarded::values(headers, &self.header).take(HOPS_MAX) {
             // Behind a proxy that does not say, or not legibly, nobody knows.
-            let Some(address) = forwarded::address(text) else { return };
+            let Some(address) = forwarded::address(&text) else { return };
             connection.peer = Some(address);
             if !self.goes_on(address) {
                 return;
@@ -129,8 +129,8 @@ impl Proxies {
     /// Follows the elements of `Forwarded`. What the outermost trusted proxy says is how the client sees us.
     fn forwarded(&self, connection: &mut api::Connection, headers: &HeaderMap) -> Said {
         let mut said = Said::default();
-        for text in forwarded::values(headers, &header::FORWARDED).iter().take(HOPS_MAX) {
-            let Some(element) = Element::parse(text) else { return said };
+        for text in forwarded::values(headers, &header::FORWARDED).take(HOPS_MAX) {
+            let Some(element) = Element::parse(&text) else { return said };
             said = Said { scheme: element.proto.and_then(forwarded::scheme), host: element.host.clone(), port: None };
             let Some(address) = element.client.as_deref().and_then(forwarded::address) else { return said };
             connection.peer = Some(address);
@@ -157,7 +157,7 @@ struct Said {
 impl Said {
     /// Of each header the last value: the only one that the proxy next to us has seen, and surely not a client's.
     fn of_headers(headers: &HeaderMap) -> Self {
-        let last = |name: &HeaderName| forwarded::values(headers, name).into_iter().next();
+        let last = |name: &HeaderName| forwarded::values(headers, name).next();
         Self {
             scheme: last(&PROTO).and_then(forwarded::scheme),
             host: last(&HOST),
