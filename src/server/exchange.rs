@@ -108,8 +108,9 @@ pub(super) async fn run(
     let _running = context.control.begin();
     context.observer.begin();
     let id = Uuid::new_v4();
-    let head = request::head(&session);
+    let mut head = request::head(&session);
     let connection = rules.proxies.resolve(hop, &head.headers);
+    rules.proxies.silence(hop, &mut head.headers);
     let mut exchange = record(id, &head, &connection);
     let session = request::share(session, &head, prompt);
     let visit = Visit::new(&connection, &rules.proxies, &context.admission);
