@@ -113,7 +113,7 @@ pub(super) async fn run(
     rules.proxies.silence(hop, &mut head.headers);
     let mut exchange = record(id, &head, &connection);
     let session = request::share(session, &head, prompt);
-    let visit = Visit::new(&connection, &rules.proxies, &context.admission);
+    let visit = Visit::new(hop.end, &connection, &rules.proxies, &context.admission);
     // Where a badly framed request ends is not known for sure.
     let after = if refusal.is_some() { After::Close } else { After::Reuse };
     let mut reply = if let Some(refusal) = refusal {

@@ -74,8 +74,10 @@ pub(super) struct Hop {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum End {
     Known,
-    /// Headers come from nobody knows whom, and are not believed.
+    /// A client that its balancer cannot name. Headers come from nobody knows whom, and are not believed.
     Unknown,
+    /// A balancer that speaks for itself. It speaks no HTTP, so headers are not believed, either.
+    Local,
 }
 
 impl Proxies {

@@ -97,7 +97,7 @@ pub(in crate::server) async fn forward(
     let mut exchange = exchange::record(Uuid::new_v4(), &head, &client);
     exchange.log.route = Some(LABEL);
     let name = exchange.host.clone().unwrap_or_default();
-    let visit = Visit::new(&client, &rules.proxies, &context.admission);
+    let visit = Visit::new(hop.end, &client, &rules.proxies, &context.admission);
     // Whatever else the listener is for: behind this there is more than a redirect.
     if let Some(reply) = Door::Guarded.turns_away(&visit) {
         let session =
