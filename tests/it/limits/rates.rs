@@ -55,6 +55,40 @@ async fn behind_a_proxy_the_client_is_counted() {
     }
 }
 
+/// What is refused for its head alone is a request as well.
+#[tokio::test]
+async fn refusals_are_counted() {
+    let site = Site::start(&format!(
+        "  trusted_proxies: [{PROXY}]\n  access: {{deny: [192.0.2.66]}}\n  rates: {{requests: {{per_address: 1/h burst 4}}}}\n"
+    ));
+    let ask = async |method: &str, header: (&str, &str), client: &str| {
+        let answer = site.ask(PROXY, method, "/v2/", &[("X-Forwarded-For", client), header]).await;
+        let answer = answer.expect("an answer");
+        assert!(answer.says_close(), "nobody knows where such a request ends: {answer:?}");
+        answer
+    };
+    let refused = [
+        ("TRACE", ("X-A", "b"), 405),
+        ("GET", ("Expect", "a miracle"), 417),
+        ("POST", ("Transfer-Encoding", "gzip"), 501),
+        ("POST", ("Content-Length", "+1"), 400),
+    ];
+    for (number, (method, header, status)) in refused.into_iter().enumerate() {
+        assert_eq!(ask(method, header, "192.0.2.1").await.status, status, "{method} {header:?}");
+        let other = format!("198.51.100.{number}");
+        for _ in 0..4 {
+            assert_eq!(ask(method, header, &other).await.status, status, "{method} {header:?}");
+        }
+        let answer = ask(method, header, &other).await;
+        assert_eq!((answer.status, answer.code().as_str()), (429, "TOOMANYREQUESTS"), "{method} {header:?}");
+        assert!(!answer.header("retry-after").is_empty());
+        assert_eq!(site.get(PROXY, &[("X-Forwarded-For", &other)]).await, 429);
+        let answer = ask(method, header, "192.0.2.66").await;
+        assert_eq!((answer.status, answer.code().as_str()), (403, "DENIED"), "{method} {header:?}");
+    }
+    assert_eq!(ask("TRACE", ("X-A", "b"), "192.0.2.1").await.status, 429, "one of each were four");
+}
+
 fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }

@@ -205,6 +205,21 @@ async fn over_tls_of_ours_a_request_of_theirs_is_misdirected() {
 }
 
 #[tokio::test]
+async fn who_asks_in_the_wrong_place_is_counted_as_well() {
+    let (_listener, address) = server().await;
+    let rules = format!("[{{names: [{OTHER}], tls: '{address}', http: '{address}'}}]");
+    let edge = Edge::start(&rules, "rates: {requests: {per_address: 1/h burst 4}}");
+    // The connection was the first.
+    let stream = edge.secure(OWN, &edge.certificate.authority, Some("h2")).await;
+    let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    for expected in [421, 421, 421, 429, 429] {
+        let request = http::Request::get(format!("https://{OTHER}/v2/")).body(()).unwrap();
+        assert_eq!(sender.send_request(request, true).unwrap().0.await.unwrap().status(), expected);
+    }
+}
+
+#[tokio::test]
 async fn bodies_go_both_ways() {
     const SIZE: usize = 8 << 20;
     let (listener, address) = server().await;
