@@ -208,14 +208,14 @@ async fn over_tls_of_ours_a_request_of_theirs_is_misdirected() {
 async fn who_asks_in_the_wrong_place_is_counted_as_well() {
     let (_listener, address) = server().await;
     let rules = format!("[{{names: [{OTHER}], tls: '{address}', http: '{address}'}}]");
-    let edge = Edge::start(&rules, "rates: {requests: {per_address: 1/h burst 4}}");
-    // The connection was the first.
+    let edge = Edge::start(&rules, "trusted_proxies: [127.0.0.1]\n  rates: {requests: {per_address: 1/h burst 3}}");
     let stream = edge.secure(OWN, &edge.certificate.authority, Some("h2")).await;
     let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(connection);
     for expected in [421, 421, 421, 429, 429] {
-        let request = http::Request::get(format!("https://{OTHER}/v2/")).body(()).unwrap();
-        assert_eq!(sender.send_request(request, true).unwrap().0.await.unwrap().status(), expected);
+        let request = http::Request::get(format!("https://{OTHER}/v2/")).header("x-forwarded-for", "192.0.2.1");
+        let answer = sender.send_request(request.body(()).unwrap(), true).unwrap().0.await.unwrap();
+        assert_eq!(answer.status(), expected);
     }
 }
 
