@@ -67,7 +67,9 @@ impl Reloader {
         self.control.replace(rules);
         self.fixed.admit(&loaded.config);
         self.fixed.note(&loaded.config);
-        self.own_names.iter().for_each(|own| own.follow(&loaded.config));
+        if let Some(own) = &self.own_names {
+            own.follow(&loaded.config);
+        }
         self.logs.configure(&loaded.config);
         self.logs.access().take(access);
         self.logs.access().reopen();

@@ -97,7 +97,9 @@ impl Proxies {
             return;
         }
         let said: Vec<_> = headers.keys().filter(|name| self.speaks_for_others(name)).cloned().collect();
-        said.iter().for_each(|name| drop(headers.remove(name)));
+        for name in said {
+            headers.remove(name);
+        }
     }
 
     /// Whether a header is one of those by which proxies speak, in any spelling that some server takes for the same: those
