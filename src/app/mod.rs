@@ -168,7 +168,7 @@ impl App {
             identity.as_ref(),
             Arc::clone(&admission),
             challenges,
-            passthrough.as_ref(),
+            passthrough.as_ref().map(|passing| &passing.rim),
             inherited,
         )?;
         let debug = listeners::bind_debug(config, inherited).await?;
@@ -201,6 +201,7 @@ impl App {
             current: ArcSwap::new(loaded),
             fixed,
             identity,
+            own_names: passthrough.map(|passing| passing.own),
             control: control.clone(),
             logs: Arc::new(logs),
             metrics,

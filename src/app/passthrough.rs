@@ -2,6 +2,8 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use arc_swap::ArcSwapOption;
+
 use crate::{
     config::{
         Config,
@@ -16,8 +18,14 @@ use crate::{
     tls::certificates::{Certificates, Cover},
 };
 
+/// What is passed on, and which names are not.
+pub(super) struct Passing {
+    pub(super) rim: Arc<Passthrough>,
+    pub(super) own: Arc<Own>,
+}
+
 /// `None` where nothing is passed on.
-pub(super) fn build(config: &Config, certificates: Option<&Arc<Certificates>>) -> Option<Arc<Passthrough>> {
+pub(super) fn build(config: &Config, certificates: Option<&Arc<Certificates>>) -> Option<Passing> {
     let written = &config.http.passthrough;
     if written.is_empty() {
         return None;
@@ -25,11 +33,16 @@ pub(super) fn build(config: &Config, certificates: Option<&Arc<Certificates>>) -
     for rule in written {
         report(rule);
     }
-    let host = config.http.external_url.as_ref().and_then(|url| url.uri().host()).map(str::to_ascii_lowercase);
-    let issued = config.http.acme.iter().flat_map(|acme| &acme.names).map(|name| name.to_ascii_lowercase());
-    let named = host.into_iter().chain(issued).collect();
-    let own = Own { named, certificates: certificates.cloned() };
-    Some(Arc::new(Passthrough::new(written.iter().map(rule).collect(), Arc::new(own))))
+    let issued = config.http.acme.iter().flat_map(|acme| &acme.names).map(|name| name.to_ascii_lowercase()).collect();
+    let own = Own { host: ArcSwapOption::from(host(config)), issued, certificates: certificates.cloned() };
+    let own = Arc::new(own);
+    let rim = Arc::new(Passthrough::new(written.iter().map(rule).collect(), Arc::clone(&own) as _));
+    Some(Passing { rim, own })
+}
+
+fn host(config: &Config) -> Option<Arc<String>> {
+    let host = config.http.external_url.as_ref().and_then(|url| url.uri().host());
+    host.map(|host| Arc::new(host.to_ascii_lowercase()))
 }
 
 fn report(rule: &Written) {
@@ -62,14 +75,23 @@ fn target(place: &Place) -> Target {
 
 /// The host that clients call us, the names that certificates are asked for, and those of the certificates in force.
 #[derive(Debug)]
-struct Own {
-    named: HashSet<String>,
+pub(super) struct Own {
+    host: ArcSwapOption<String>,
+    /// The same as long as the process lives, as the keys that they come from.
+    issued: HashSet<String>,
     certificates: Option<Arc<Certificates>>,
+}
+
+impl Own {
+    /// Goes by another configuration from now on. Certificates change by themselves.
+    pub(super) fn follow(&self, config: &Config) {
+        self.host.store(host(config));
+    }
 }
 
 impl OwnNames for Own {
     fn ownership(&self, name: &str) -> Ownership {
-        if self.named.contains(name) {
+        if self.issued.contains(name) || self.host.load().as_ref().is_some_and(|host| *host.as_ref() == name) {
             return Ownership::Named;
         }
         match self.certificates.as_ref().map_or(Cover::None, |certificates| certificates.cover(name)) {

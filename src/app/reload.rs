@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
 
 use crate::{
-    app::{Origin, identity::Identity, live::Fixed, logs::Logs, trust},
+    app::{Origin, identity::Identity, live::Fixed, logs::Logs, passthrough::Own, trust},
     clock::Clock,
     config::{Config, Loaded, Warning},
     server::control::Control,
@@ -24,6 +24,8 @@ pub(super) struct Reloader {
     pub(super) current: ArcSwap<Loaded>,
     pub(super) fixed: Fixed,
     pub(super) identity: Option<Arc<Identity>>,
+    /// Where names are passed on.
+    pub(super) own_names: Option<Arc<Own>>,
     pub(super) control: Control,
     pub(super) logs: Arc<Logs>,
     pub(super) metrics: Arc<Metrics>,
@@ -65,6 +67,9 @@ impl Reloader {
         self.control.replace(rules);
         self.fixed.admit(&loaded.config);
         self.fixed.note(&loaded.config);
+        if let Some(own) = &self.own_names {
+            own.follow(&loaded.config);
+        }
         self.logs.configure(&loaded.config);
         self.logs.access().take(access);
         self.logs.access().reopen();

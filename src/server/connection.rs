@@ -121,7 +121,7 @@ pub(super) async fn serve(context: Arc<Context>, socket: Socket, terms: Terms, s
         () = seat.revoked() => None,
     };
     let Some(hop) = named else { return };
-    let visit = Visit::new(&hop.connection, &rules.proxies, &context.admission);
+    let visit = Visit::new(hop.end, &hop.connection, &rules.proxies, &context.admission);
     if !context.door.admits(&visit, &seat, &rules.limits) {
         return;
     }
@@ -183,8 +183,8 @@ async fn other_end(context: &Context, rules: &Rules, socket: &Socket, wire: &mut
     }
     match timeout(rules.deadlines.handshake, proxy_protocol::read(wire)).await {
         Ok(Ok(Named::Client(client))) => Some(hop(Some(client), End::Known)),
-        // The balancer speaks no HTTP: whose headers come over such a connection is not known.
-        Ok(Ok(Named::Nobody)) => Some(hop(peer, End::Unknown)),
+        Ok(Ok(Named::Unknown)) => Some(hop(peer, End::Unknown)),
+        Ok(Ok(Named::Local)) => Some(hop(peer, End::Local)),
         Ok(Err(error)) => {
             debug!(peer = ?peer, error = %error, "a connection was dropped");
             None

@@ -3,16 +3,26 @@
 //! A connection is judged as soon as it is known whose it is: whoever may not come in, or has too many open, is closed
 //! without a word, before a handshake is worth anything to them. Behind a proxy that is believed each request is judged by
 //! the client that it names. The proxy's own connections and requests (its health checks) are bound by nothing but the
-//! list of those who must not come in: all its clients would pay for it together.
+//! list of those who must not come in: all its clients would pay for it together. Those whom a balancer cannot name are one
+//! client, at the balancer's address: who hides behind it gets no more than one who does not.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+    time::Duration,
+};
 
 use tracing::debug;
 
 use crate::{
     admission::{Admission, Client, TooMany, tally::Kind},
     api,
-    server::{bounds::Limits, framing::Refusal, proxies::Proxies, seats::Seat},
+    server::{
+        bounds::Limits,
+        framing::Refusal,
+        proxies::{End, Proxies},
+        seats::Seat,
+    },
 };
 
 /// Whether the access lists hold on a listener.
@@ -76,17 +86,22 @@ pub(super) struct Visit {
     address: Option<IpAddr>,
     standing: Standing,
     admission: Arc<Admission>,
-    /// Whoever is bound by the rates of an address.
+    /// The address whose limits hold.
+    bound: Option<IpAddr>,
+    /// Whoever is bound by the rates of that address.
     client: Option<Client>,
 }
 
 impl Visit {
-    pub(super) fn new(connection: &api::Connection, proxies: &Proxies, admission: &Arc<Admission>) -> Self {
-        let address = connection.peer.map(|peer| peer.ip());
-        let standing = if proxies.trusts(address) { Standing::Proxy } else { Standing::Client };
-        let bound = address.filter(|_| standing == Standing::Client);
+    /// Of the client that a request, or else a connection, with this end comes from.
+    pub(super) fn new(end: End, client: &api::Connection, proxies: &Proxies, admission: &Arc<Admission>) -> Self {
+        let address = client.peer.map(|peer| peer.ip());
+        let standing = if end != End::Unknown && proxies.trusts(address) { Standing::Proxy } else { Standing::Client };
+        // All whom a balancer on a socket of the file system cannot name have this name.
+        let nobody = (end == End::Unknown).then_some(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+        let bound = address.or(nobody).filter(|_| standing == Standing::Client);
         let client = bound.map(|address| admission.address(address));
-        Self { address, standing, admission: Arc::clone(admission), client }
+        Self { address, standing, admission: Arc::clone(admission), bound, client }
     }
 
     fn take(&self) -> Result<(), TooMany> {
@@ -94,8 +109,8 @@ impl Visit {
     }
 
     fn sits(&self, seat: &Seat, most: usize) -> bool {
-        match (self.standing, self.address) {
-            (Standing::Client, Some(address)) if seat.assign(address) > most => {
+        match self.bound {
+            Some(address) if seat.assign(address) > most => {
                 self.admission.tally().add(Kind::ConnectionsPerAddress);
                 false
             }

@@ -17,7 +17,7 @@ use crate::{
     server::{
         Rules, challenges,
         connection::Context,
-        door::Visit,
+        door::{Door, Visit},
         framing::Refusal,
         passthrough::passage::{Kind, Passage},
         proxies::Hop,
@@ -108,15 +108,17 @@ pub(super) async fn run(
     let _running = context.control.begin();
     context.observer.begin();
     let id = Uuid::new_v4();
-    let head = request::head(&session);
+    let mut head = request::head(&session);
     let connection = rules.proxies.resolve(hop, &head.headers);
+    rules.proxies.silence(hop, &mut head.headers);
     let mut exchange = record(id, &head, &connection);
     let session = request::share(session, &head, prompt);
-    let visit = Visit::new(&connection, &rules.proxies, &context.admission);
+    let visit = Visit::new(hop.end, &connection, &rules.proxies, &context.admission);
     // Where a badly framed request ends is not known for sure.
     let after = if refusal.is_some() { After::Close } else { After::Reuse };
     let mut reply = if let Some(refusal) = refusal {
-        refusal.reply()
+        // It costs its client as much as any other request.
+        context.door.turns_away(&visit).unwrap_or_else(|| refusal.reply())
     } else {
         let request = request::request(id, head, &connection, &session, rules.deadlines, &visit);
         handle(context, rules, request, &visit).await
@@ -140,14 +142,16 @@ async fn handle(context: &Context, rules: &Rules, request: api::Request, visit: 
     })
 }
 
-/// Proofs come before the door: whoever asks for them comes from anywhere.
+/// Whoever asks for a proof comes from anywhere, but not as often as it likes.
 async fn reply_to(context: &Context, rules: &Rules, request: api::Request, visit: &Visit) -> api::Reply {
-    match (context.challenges.as_deref(), challenges::token(&request)) {
-        (Some(challenges), Some(token)) => challenges::answer(challenges, &token).await,
-        _ => match context.door.turns_away(visit) {
-            None => context.handler(rules).handle(request).await,
-            Some(reply) => reply,
-        },
+    let asked = context.challenges.as_deref().zip(challenges::token(&request));
+    let door = if asked.is_some() { Door::Open } else { context.door };
+    if let Some(reply) = door.turns_away(visit) {
+        return reply;
+    }
+    match asked {
+        Some((challenges, token)) => challenges::answer(challenges, &token).await,
+        None => context.handler(rules).handle(request).await,
     }
 }
 

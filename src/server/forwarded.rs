@@ -1,63 +1,55 @@
 //! Reading what proxies write into headers: lists, addresses, and the elements of `Forwarded` (RFC 7239).
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::{
+    iter,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+};
 
 use http::{HeaderMap, HeaderName, header};
 
 use crate::api::Scheme;
 
-/// Items of a list that may be spread over several headers, the last one first. What a client wrote stands in the same line
-/// as what a proxy has added to it: nothing there may hide the end of the line, neither bytes that are no text nor a quote
-/// that nobody closes.
-pub(super) fn values(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
-    let mut items = Vec::new();
-    for value in headers.get_all(name).iter().rev() {
-        let line = String::from_utf8_lossy(value.as_bytes());
-        if *name == header::FORWARDED && is_balanced(&line) {
-            items.extend(backwards(&line).map(|item| item.trim().to_owned()));
-        } else {
-            items.extend(line.rsplit(',').map(|item| item.trim().to_owned()));
-        }
-    }
-    items
+/// Items of a list that may be spread over several headers, the last one first; each is sought when it is asked for, so that
+/// a client pays for long lists and we do not. What a client wrote stands in the same line as what a proxy has added to it:
+/// nothing there may hide the end of the line, neither bytes that are no text nor a quote that nobody closes.
+pub(super) fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = String> + use<'a> {
+    let comma = if *name == header::FORWARDED { last_comma_between_elements } else { last_comma };
+    headers.get_all(name).iter().rev().flat_map(move |value| backwards(value.as_bytes(), comma))
 }
 
-/// Whether each quote is closed.
-fn is_balanced(line: &str) -> bool {
-    let (mut quoted, mut escaped) = (false, false);
-    for byte in line.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            _ => {}
-        }
-    }
-    !quoted
-}
-
-/// The parts between commas that are not within quotes, the last one first.
-fn backwards(line: &str) -> impl Iterator<Item = &str> {
-    let mut quoted = false;
-    let mut escaped = false;
-    let mut cuts = Vec::new();
-    for (at, byte) in line.bytes().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            b',' if !quoted => cuts.push(at),
-            _ => {}
-        }
-    }
-    let mut end = line.len();
-    let starts = cuts.into_iter().rev().map(Some).chain([None]);
-    starts.map(move |cut| {
-        let start = cut.map_or(0, |cut| cut + 1);
-        let part = &line[start..end];
-        end = cut.unwrap_or(0);
-        part
+/// The parts of a line, the last one first.
+fn backwards(line: &[u8], comma: fn(&[u8]) -> Option<usize>) -> impl Iterator<Item = String> {
+    let mut rest = Some(line);
+    iter::from_fn(move || {
+        let line = rest?;
+        let cut = comma(line);
+        let item = &line[cut.map_or(0, |at| at + 1)..];
+        rest = cut.map(|at| &line[..at]);
+        Some(String::from_utf8_lossy(item).trim().to_owned())
     })
+}
+
+fn last_comma(line: &[u8]) -> Option<usize> {
+    line.iter().rposition(|byte| *byte == b',')
+}
+
+/// The last comma that is not within quotes, as they look from the end: that is where proxies write. Where a quote there has
+/// no beginning, it is none.
+fn last_comma_between_elements(line: &[u8]) -> Option<usize> {
+    let mut quoted = false;
+    for (at, byte) in line.iter().enumerate().rev() {
+        match byte {
+            b'"' => quoted = !quoted || is_escaped(&line[..at]),
+            b',' if !quoted => return Some(at),
+            _ => {}
+        }
+    }
+    if quoted { last_comma(line) } else { None }
+}
+
+/// Whether the byte behind these is taken literally within quotes.
+fn is_escaped(before: &[u8]) -> bool {
+    before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
 
 /// An IP address with or without a port, IPv6 with or without brackets. Port 0 stands for none.
@@ -133,7 +125,7 @@ mod tests {
     #[test]
     fn lists_are_read_backwards() {
         let check = |line: &str, expected: &[&str]| {
-            let found: Vec<_> = backwards(line).map(str::trim).collect();
+            let found: Vec<_> = backwards(line.as_bytes(), last_comma_between_elements).collect();
             assert_eq!(found, expected, "{line}");
         };
         check("", &[""]);
@@ -142,7 +134,8 @@ mod tests {
         check("a,,b,", &["", "b", "", "a"]);
         check(r#"for="a,b", c"#, &["c", r#"for="a,b""#]);
         check(r#""a\",b",c"#, &["c", r#""a\",b""#]);
-        check(r#"a,"b,c"#, &[r#""b,c"#, "a"]);
+        check(r#"a,"b,c"#, &["c", r#""b"#, "a"]);
+        check(r#"a, for="b\\", "c\"d,""#, &[r#""c\"d,""#, r#"for="b\\""#, "a"]);
     }
 
     #[test]
@@ -150,7 +143,7 @@ mod tests {
         let check = |name: HeaderName, line: &[u8], expected: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(&name, http::HeaderValue::from_bytes(line).unwrap());
-            assert_eq!(values(&headers, &name)[0], expected, "{name}: {}", String::from_utf8_lossy(line));
+            assert_eq!(values(&headers, &name).next().unwrap(), expected, "{name}: {}", String::from_utf8_lossy(line));
         };
         let list = HeaderName::from_static("x-forwarded-for");
         for line in [&b"\", 198.51.100.1"[..], b"\xff, 198.51.100.1", b"\"\\, 198.51.100.1", b"a\"b\"\",198.51.100.1"] {
@@ -161,6 +154,22 @@ mod tests {
         }
         check(header::FORWARDED, b"for=\"x, for=\"[2001:db8::1]\"", "for=\"[2001:db8::1]\"");
         check(header::FORWARDED, b"for=a, for=\"_b,c\"", "for=\"_b,c\"");
+    }
+
+    /// Of a list of many items only those that are asked for are made.
+    #[test]
+    fn a_long_list_is_read_as_far_as_it_is_wanted() {
+        let mut headers = HeaderMap::new();
+        for line in ["first", &"\"a,".repeat(300_000), "last"] {
+            headers.append(header::FORWARDED, line.parse().unwrap());
+        }
+        let mut items = values(&headers, &header::FORWARDED);
+        assert_eq!(items.by_ref().take(4).collect::<Vec<_>>(), ["last", "", "\"a,\"a", "\"a,\"a"]);
+        drop(items);
+        let list = HeaderName::from_static("x-forwarded-for");
+        headers.append(&list, "192.0.2.1,".repeat(100_000).parse().unwrap());
+        assert_eq!(values(&headers, &list).take(2).collect::<Vec<_>>(), ["", "192.0.2.1"]);
+        assert_eq!(values(&headers, &list).count(), 100_001);
     }
 
     #[test]

@@ -67,7 +67,13 @@ pub(super) async fn serve(
             Err(refusal) => (Some(refusal), None),
         };
         let answered = match elsewhere {
-            Some(there) => passthrough::http::forward(context, &rules, session, hop, there).await,
+            Some(there) => {
+                // When the other server says the next word, nobody knows.
+                prompt.set(true);
+                let answered = passthrough::http::forward(context, &rules, session, hop, there).await;
+                prompt.set(false);
+                answered
+            }
             None => exchange::run(context, &rules, session, hop, Some(&prompt), refusal).await,
         };
         match answered {

@@ -5,8 +5,8 @@
 //! does the TLS handshake with our own configuration and gives the stream to `http1` or `http2`; both read a request's head
 //! with pingora's session types and give it to `exchange`, which refuses what is badly framed (`framing`), finds the client
 //! behind trusted proxies (`proxies`), lets the handler pull the body (`request`) and writes what it answers (`reply`).
-//! Between the door and all of that come the proofs that certificate authorities ask for (`challenges`), and before those
-//! the names that are another server's (`passthrough`). Each side waits for the other: a body chunk is read when the handler
+//! Before the handler come the proofs that certificate authorities ask for (`challenges`), to which the door's lists do not
+//! apply, and before those the names that are another server's (`passthrough`). Each side waits for the other: a body chunk is read when the handler
 //! asks for it, a chunk of an answer is asked for when the last one was written.
 //!
 //! The accept loop and the loop over requests are ours, because pingora's own know no deadline for a whole head, no

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::server::bounds::Deadlines;
+
 /// The transfer was too slow.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct TooSlow;
@@ -40,6 +42,16 @@ impl Pace {
 }
 
 impl Least {
+    /// Of a request's body.
+    pub(super) const fn received(deadlines: &Deadlines) -> Self {
+        Self { period: deadlines.body, rate: deadlines.body_rate_min }
+    }
+
+    /// Of an answer.
+    pub(super) const fn sent(deadlines: &Deadlines) -> Self {
+        Self { period: deadlines.write, rate: deadlines.write_rate_min }
+    }
+
     /// The longest that this many bytes may take: one period, and their time at the least rate. `None` without a rate.
     pub(super) fn time_for(self, bytes: usize) -> Option<Duration> {
         let secs = (bytes as u64).checked_div(u64::from(self.rate))?;

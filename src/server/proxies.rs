@@ -74,8 +74,10 @@ pub(super) struct Hop {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum End {
     Known,
-    /// Headers come from nobody knows whom, and are not believed.
+    /// A client that its balancer cannot name. Headers come from nobody knows whom, and are not believed.
     Unknown,
+    /// A balancer that speaks for itself. It speaks no HTTP, so headers are not believed, either.
+    Local,
 }
 
 impl Proxies {
@@ -87,6 +89,26 @@ impl Proxies {
     /// Whether what whoever speaks at that end says of others is believed.
     pub(super) fn believes(&self, hop: &Hop) -> bool {
         hop.end == End::Known && self.trusts(hop.connection.peer.map(|peer| peer.ip()))
+    }
+
+    /// Takes out what whoever is not believed says of its way here: those behind us believe what comes from us.
+    pub(super) fn silence(&self, hop: &Hop, headers: &mut HeaderMap) {
+        if self.believes(hop) {
+            return;
+        }
+        let said: Vec<_> = headers.keys().filter(|name| self.speaks_for_others(name)).cloned().collect();
+        for name in said {
+            headers.remove(name);
+        }
+    }
+
+    /// Whether a header is one of those by which proxies speak, in any spelling that some server takes for the same: those
+    /// that know only letters and `_` in names read `X_Real_IP` as `X-Real-IP`.
+    pub(super) fn speaks_for_others(&self, name: &HeaderName) -> bool {
+        let name = name.as_str().as_bytes();
+        let begins = |with: &str| name.len() >= with.len() && is_alike(&name[..with.len()], with.as_bytes());
+        let is = |other: &str| name.len() == other.len() && begins(other);
+        begins("x-forwarded") || is("forwarded") || is("x-real-ip") || is(self.header.as_str())
     }
 
     fn holds(&self, address: IpAddr) -> bool {
@@ -116,9 +138,9 @@ impl Proxies {
 
     /// Follows a list of addresses.
     fn addresses(&self, connection: &mut api::Connection, headers: &HeaderMap) {
-        for text in forwarded::values(headers, &self.header).iter().take(HOPS_MAX) {
+        for text in forwarded::values(headers, &self.header).take(HOPS_MAX) {
             // Behind a proxy that does not say, or not legibly, nobody knows.
-            let Some(address) = forwarded::address(text) else { return };
+            let Some(address) = forwarded::address(&text) else { return };
             connection.peer = Some(address);
             if !self.goes_on(address) {
                 return;
@@ -129,8 +151,8 @@ impl Proxies {
     /// Follows the elements of `Forwarded`. What the outermost trusted proxy says is how the client sees us.
     fn forwarded(&self, connection: &mut api::Connection, headers: &HeaderMap) -> Said {
         let mut said = Said::default();
-        for text in forwarded::values(headers, &header::FORWARDED).iter().take(HOPS_MAX) {
-            let Some(element) = Element::parse(text) else { return said };
+        for text in forwarded::values(headers, &header::FORWARDED).take(HOPS_MAX) {
+            let Some(element) = Element::parse(&text) else { return said };
             said = Said { scheme: element.proto.and_then(forwarded::scheme), host: element.host.clone(), port: None };
             let Some(address) = element.client.as_deref().and_then(forwarded::address) else { return said };
             connection.peer = Some(address);
@@ -146,6 +168,12 @@ impl Proxies {
     }
 }
 
+/// Whether two names are the same for those to whom `-` and `_` are; both have as many letters.
+fn is_alike(name: &[u8], other: &[u8]) -> bool {
+    let plain = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    name.iter().zip(other).all(|(one, other)| plain(*one) == plain(*other))
+}
+
 /// How the client sees us, as far as a proxy says.
 #[derive(Debug, Default)]
 struct Said {
@@ -157,7 +185,7 @@ struct Said {
 impl Said {
     /// Of each header the last value: the only one that the proxy next to us has seen, and surely not a client's.
     fn of_headers(headers: &HeaderMap) -> Self {
-        let last = |name: &HeaderName| forwarded::values(headers, name).into_iter().next();
+        let last = |name: &HeaderName| forwarded::values(headers, name).next();
         Self {
             scheme: last(&PROTO).and_then(forwarded::scheme),
             host: last(&HOST),
@@ -257,6 +285,37 @@ mod tests {
         check(UnixPeers::Unknown, Some("fd00::7"), ("6.6.6.6:0", proxy));
         check(UnixPeers::Unknown, None, ("-", client));
         check(UnixPeers::Trusted, None, ("6.6.6.6:0", proxy));
+    }
+
+    #[test]
+    fn what_nobody_is_believed_is_not_passed_on() {
+        let said = [
+            "forwarded",
+            "x-forwarded-for",
+            "x_forwarded_for",
+            "x-forwarded-anything",
+            "x-forwarded",
+            "x-real-ip",
+            "x_real-ip",
+            "cf-connecting_ip",
+            "cf-connecting-ip",
+        ];
+        let kept = ["cf-connecting", "cf-connecting-ip-country", "x-real", "forward", "host", "x"];
+        let check = |peer: &str, end: End, expected: usize| {
+            let peer = Some(SocketAddr::new(peer.parse().unwrap(), 7));
+            let hop = Hop { connection: api::Connection { peer, scheme: Scheme::Http, origin: None }, end };
+            let mut headers = HeaderMap::new();
+            for name in said.iter().chain(&kept) {
+                headers.append(*name, "6.6.6.6".parse().unwrap());
+                headers.append(*name, "7.7.7.7".parse().unwrap());
+            }
+            proxies("CF-Connecting-IP", Depth::Chain).silence(&hop, &mut headers);
+            assert_eq!(headers.keys_len(), expected, "{peer:?} {headers:?}");
+            assert!(kept.iter().all(|name| headers.get_all(*name).iter().count() == 2), "{headers:?}");
+        };
+        check("11.0.0.1", End::Known, kept.len());
+        check("10.0.0.1", End::Unknown, kept.len());
+        check("10.0.0.1", End::Known, kept.len() + said.len());
     }
 
     #[test]

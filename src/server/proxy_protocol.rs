@@ -35,8 +35,10 @@ const REST_MAX: usize = 4 << 10;
 pub(super) enum Named {
     /// This client.
     Client(SocketAddr),
-    /// The balancer itself, which looks whether we are there; or a client that it cannot name.
-    Nobody,
+    /// A client that the balancer cannot name.
+    Unknown,
+    /// The balancer itself, which looks whether we are there. Only version 2 can say so.
+    Local,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +87,7 @@ async fn line(stream: &mut (impl AsyncRead + Unpin), first: u8) -> Result<Named,
         return Err(Error::Malformed);
     }
     Ok(match header.addresses {
-        v1::Addresses::Unknown => Named::Nobody,
+        v1::Addresses::Unknown => Named::Unknown,
         v1::Addresses::Tcp4(pair) => client(pair.source_address, pair.source_port),
         v1::Addresses::Tcp6(pair) => client(pair.source_address, pair.source_port),
     })
@@ -110,7 +112,8 @@ async fn binary(stream: &mut (impl AsyncRead + Unpin), first: u8) -> Result<Name
         (v2::Command::Proxy, _, v2::Addresses::IPv4(pair)) => Ok(client(pair.source_address, pair.source_port)),
         (v2::Command::Proxy, _, v2::Addresses::IPv6(pair)) => Ok(client(pair.source_address, pair.source_port)),
         // Whatever addresses a balancer gives when it speaks for itself are to be passed over (section 2.2).
-        (v2::Command::Local, _, _) | (_, _, v2::Addresses::Unspecified | v2::Addresses::Unix(_)) => Ok(Named::Nobody),
+        (v2::Command::Local, _, _) => Ok(Named::Local),
+        (v2::Command::Proxy, _, v2::Addresses::Unspecified | v2::Addresses::Unix(_)) => Ok(Named::Unknown),
     }
 }
 
@@ -160,10 +163,13 @@ mod tests {
         named.map_err(|error| error.to_string())
     }
 
-    async fn check(header: &[u8], expected: Result<Option<&str>, &str>) {
-        let expected = expected
-            .map(|client| client.map_or(Named::Nobody, |client| Named::Client(client.parse().unwrap())))
-            .map_err(str::to_owned);
+    async fn check(header: &[u8], expected: Result<&str, &str>) {
+        let named = |name| match name {
+            "unknown" => Named::Unknown,
+            "local" => Named::Local,
+            client => Named::Client(client.parse().unwrap()),
+        };
+        let expected = expected.map(named).map_err(str::to_owned);
         for cut in 0..=header.len().min(300) {
             assert_eq!(read_cut(header, cut).await, expected, "{:?} cut at {cut}", String::from_utf8_lossy(header));
         }
@@ -171,11 +177,11 @@ mod tests {
 
     #[tokio::test]
     async fn lines() {
-        check(b"PROXY TCP4 192.0.2.1 10.0.0.1 4711 443\r\n", Ok(Some("192.0.2.1:4711"))).await;
-        check(b"PROXY TCP6 2001:db8::1 fd00::1 4711 443\r\n", Ok(Some("[2001:db8::1]:4711"))).await;
-        check(b"PROXY TCP6 ::ffff:192.0.2.1 ::1 0 443\r\n", Ok(Some("192.0.2.1:0"))).await;
-        check(b"PROXY UNKNOWN\r\n", Ok(None)).await;
-        check(b"PROXY UNKNOWN ffff::1 ffff::2 65535 65535\r\n", Ok(None)).await;
+        check(b"PROXY TCP4 192.0.2.1 10.0.0.1 4711 443\r\n", Ok("192.0.2.1:4711")).await;
+        check(b"PROXY TCP6 2001:db8::1 fd00::1 4711 443\r\n", Ok("[2001:db8::1]:4711")).await;
+        check(b"PROXY TCP6 ::ffff:192.0.2.1 ::1 0 443\r\n", Ok("192.0.2.1:0")).await;
+        check(b"PROXY UNKNOWN\r\n", Ok("unknown")).await;
+        check(b"PROXY UNKNOWN ffff::1 ffff::2 65535 65535\r\n", Ok("unknown")).await;
     }
 
     #[tokio::test]
@@ -204,16 +210,15 @@ mod tests {
 
     #[tokio::test]
     async fn binaries() {
-        check(&v2(0x21, 0x11, &IPV4), Ok(Some("192.0.2.1:4711"))).await;
-        check(&v2(0x21, 0x21, &ipv6()), Ok(Some("[2001:db8::1]:4711"))).await;
+        check(&v2(0x21, 0x11, &IPV4), Ok("192.0.2.1:4711")).await;
+        check(&v2(0x21, 0x21, &ipv6()), Ok("[2001:db8::1]:4711")).await;
         // What follows the addresses is skipped: a NOOP, and what no registered type is.
-        check(&v2(0x21, 0x11, &[&IPV4[..], &[4, 0, 2, 0, 0, 0xee, 0, 1, 7]].concat()), Ok(Some("192.0.2.1:4711")))
-            .await;
-        check(&v2(0x20, 0x00, &[]), Ok(None)).await;
-        check(&v2(0x20, 0x11, &IPV4), Ok(None)).await;
-        check(&v2(0x21, 0x00, &[]), Ok(None)).await;
-        check(&v2(0x21, 0x31, &[0; 216]), Ok(None)).await;
-        check(&v2(0x21, 0x11, &[&IPV4[..], &[0; REST_MAX - 12]].concat()), Ok(Some("192.0.2.1:4711"))).await;
+        check(&v2(0x21, 0x11, &[&IPV4[..], &[4, 0, 2, 0, 0, 0xee, 0, 1, 7]].concat()), Ok("192.0.2.1:4711")).await;
+        check(&v2(0x20, 0x00, &[]), Ok("local")).await;
+        check(&v2(0x20, 0x11, &IPV4), Ok("local")).await;
+        check(&v2(0x21, 0x00, &[]), Ok("unknown")).await;
+        check(&v2(0x21, 0x31, &[0; 216]), Ok("unknown")).await;
+        check(&v2(0x21, 0x11, &[&IPV4[..], &[0; REST_MAX - 12]].concat()), Ok("192.0.2.1:4711")).await;
     }
 
     #[tokio::test]

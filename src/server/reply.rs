@@ -154,7 +154,7 @@ async fn stream(
 
 /// Whether more comes behind it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Chunk {
+pub(super) enum Chunk {
     Inner,
     Last,
 }
@@ -167,34 +167,47 @@ const PIECE: usize = 16 << 10;
 struct Sending<'a> {
     session: &'a Shared,
     visit: &'a Visit,
-    pace: Pace,
-    least: Least,
+    writing: Writing,
 }
 
 impl<'a> Sending<'a> {
     fn new(session: &'a Shared, visit: &'a Visit, deadlines: &Deadlines) -> Self {
-        let least = Least { period: deadlines.write, rate: deadlines.write_rate_min };
-        Self { session, visit, pace: Pace::default(), least }
+        Self { session, visit, writing: Writing::new(deadlines) }
     }
 
     /// Returns when the bytes are with the socket, or in the bounded buffer before it; `None` if the client is gone, or
     /// as good as gone.
     async fn send(&mut self, bytes: Bytes, chunk: Chunk) -> Option<()> {
         self.visit.sends(bytes.len()).await;
-        let mut session = self.session.lock().await;
-        let http = session.http()?;
+        self.writing.write(self.session.lock().await.http()?, bytes, chunk).await
+    }
+}
+
+/// The body of one answer, whose client takes it no slower than it must.
+pub(super) struct Writing {
+    pace: Pace,
+    least: Least,
+}
+
+impl Writing {
+    pub(super) fn new(deadlines: &Deadlines) -> Self {
+        Self { pace: Pace::default(), least: Least::sent(deadlines) }
+    }
+
+    /// `None` if the client is gone, or as good as gone.
+    pub(super) async fn write(&mut self, http: &mut ServerSession, bytes: Bytes, chunk: Chunk) -> Option<()> {
         let mut rest = bytes;
         loop {
             let piece = rest.split_to(rest.len().min(if http.is_http2() { PIECE } else { usize::MAX }));
             if rest.is_empty() {
-                return self.write(http, piece, chunk).await;
+                return self.write_piece(http, piece, chunk).await;
             }
-            self.write(http, piece, Chunk::Inner).await?;
+            self.write_piece(http, piece, Chunk::Inner).await?;
         }
     }
 
     /// On HTTP/1 the socket tells when nothing moves; on HTTP/2 nobody does but the end of a write.
-    async fn write(&mut self, http: &mut ServerSession, piece: Bytes, chunk: Chunk) -> Option<()> {
+    async fn write_piece(&mut self, http: &mut ServerSession, piece: Bytes, chunk: Chunk) -> Option<()> {
         let (started, count) = (Instant::now(), piece.len());
         let time = if http.is_http2() { Some(self.least.period) } else { self.least.time_for(count) };
         let write = http.write_response_body(piece, chunk == Chunk::Last);

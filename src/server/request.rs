@@ -137,8 +137,7 @@ impl Session {
         let read: Timeout<_> = timeout(deadlines.body, http.read_request_body());
         let chunk = read.await.map_err(|_| BodyError::TimedOut)?.map_err(|error| body_error(&error))?;
         if let Some(chunk) = &chunk {
-            let least = Least { period: deadlines.body, rate: deadlines.body_rate_min };
-            let advanced = self.pace.advance(started.elapsed(), chunk.len() as u64, least);
+            let advanced = self.pace.advance(started.elapsed(), chunk.len() as u64, Least::received(deadlines));
             advanced.map_err(|_| BodyError::TimedOut)?;
         }
         Ok(chunk)

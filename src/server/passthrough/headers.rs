@@ -63,7 +63,8 @@ pub(super) fn to_target(
         None => out.insert_header("Connection", "close")?,
     }
     if !proxies.believes(hop) {
-        head.headers.keys().filter(|name| speaks_for_others(name)).for_each(|name| drop(out.remove_header(name)));
+        let said = head.headers.keys().filter(|name| proxies.speaks_for_others(name));
+        said.for_each(|name| drop(out.remove_header(name)));
     }
     announce(&mut out, hop, client)?;
     Ok(out)
@@ -95,13 +96,6 @@ fn chain(headers: &HeaderMap, neighbour: IpAddr) -> Vec<u8> {
     }
     chain.extend_from_slice(neighbour.to_string().as_bytes());
     chain
-}
-
-/// Whether a header is one of those by which proxies speak; servers that know only letters and `_` in names read
-/// `X_Real_IP` as the same.
-fn speaks_for_others(name: &HeaderName) -> bool {
-    let name = name.as_str().replace('_', "-");
-    name.starts_with("x-forwarded") || ["forwarded", "x-real-ip"].contains(&name.as_str())
 }
 
 /// The answer as it goes to the client.

@@ -1,9 +1,13 @@
 //! A plain request for somebody else, passed on by itself: who is asked next on the same connection is judged anew.
 //!
 //! Each request has a connection to the other server of its own. Bodies go both ways at once, chunk by chunk, each waiting
-//! for the other side; after an upgrade, as for web sockets, the two connections are spliced.
+//! for the other side, and the client is held to the rates that our own bodies are held to; after an upgrade, as for web
+//! sockets, the two connections are spliced.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
@@ -27,6 +31,7 @@ use crate::{
         door::{Door, Visit},
         exchange::{self, Ending, Exchange},
         framing::Refusal,
+        pace::{Least, Pace, TooSlow},
         passthrough::{
             Entry, Passthrough, Place, Rule, headers,
             passage::{self, Kind, Passing, Tally},
@@ -34,7 +39,7 @@ use crate::{
             target::{Ends, Target},
         },
         proxies::Hop,
-        reply::{self, After},
+        reply::{self, After, Chunk, Writing},
         request::{self, Shared},
         socket::{HeadAllowance, Socket, Wire},
         stream::Downstream,
@@ -97,7 +102,7 @@ pub(in crate::server) async fn forward(
     let mut exchange = exchange::record(Uuid::new_v4(), &head, &client);
     exchange.log.route = Some(LABEL);
     let name = exchange.host.clone().unwrap_or_default();
-    let visit = Visit::new(&client, &rules.proxies, &context.admission);
+    let visit = Visit::new(hop.end, &client, &rules.proxies, &context.admission);
     // Whatever else the listener is for: behind this there is more than a redirect.
     if let Some(reply) = Door::Guarded.turns_away(&visit) {
         let session =
@@ -110,8 +115,18 @@ pub(in crate::server) async fn forward(
     let outcome = match connect(context, rules, &session, hop, &client, &there).await {
         Some(target) => {
             let rule = &there.entry.rule;
-            let mut relay =
-                Relay { context, rules, rule, client: session, target, request: Request::Open, answer: None };
+            let mut relay = Relay {
+                context,
+                rules,
+                rule,
+                visit: &visit,
+                client: session,
+                target,
+                request: Request::Open,
+                pace: Pace::default(),
+                writing: Writing::new(&rules.deadlines),
+                answer: None,
+            };
             let outcome = relay.run(&passing.tally).await;
             if let Some((status, headers)) = &relay.answer {
                 exchange.status = *status;
@@ -213,9 +228,14 @@ struct Relay<'a> {
     context: &'a Context,
     rules: &'a Rules,
     rule: &'a Rule,
+    visit: &'a Visit,
     client: ServerSession,
     target: HttpSession,
     request: Request,
+    /// Of the request's body.
+    pace: Pace,
+    /// Of the answer's.
+    writing: Writing,
     /// The head that was sent to the client.
     answer: Option<(StatusCode, HeaderMap)>,
 }
@@ -234,11 +254,15 @@ impl Relay<'_> {
                 Request::Open => self.rules.deadlines.body,
                 Request::Over => self.rule.idle_timeout,
             };
+            let started = Instant::now();
             let step = tokio::select! {
                 chunk = self.client.read_body_or_idle(self.request == Request::Over) => Step::Client(chunk),
                 task = self.target.read_response_task() => Step::Target(task),
                 () = sleep(patience) => Step::Silence,
             };
+            if self.keeps_pace(&step, started.elapsed()).is_err() {
+                return self.broken(Refusal::BODY_TIMEOUT, passage::Ending::Idle);
+            }
             let over = match step {
                 Step::Client(Ok(chunk)) => {
                     self.pass_chunk(&chunk.unwrap_or_default(), tally).await;
@@ -261,6 +285,16 @@ impl Relay<'_> {
         }
     }
 
+    /// As long as there is more of its body to come, it is the client who is waited for, whatever else happens meanwhile.
+    fn keeps_pace(&mut self, step: &Step, waited: Duration) -> Result<(), TooSlow> {
+        let bytes = match step {
+            _ if self.request == Request::Over => return Ok(()),
+            Step::Client(Ok(Some(chunk))) => chunk.len(),
+            Step::Client(_) | Step::Target(_) | Step::Silence => 0,
+        };
+        self.pace.advance(waited, bytes as u64, Least::received(&self.rules.deadlines))
+    }
+
     const fn broken(&self, refusal: Refusal, ending: passage::Ending) -> Outcome {
         if self.answer.is_none() { Outcome::Unanswered(refusal, ending) } else { Outcome::Cut(ending) }
     }
@@ -273,6 +307,7 @@ impl Relay<'_> {
             self.client.set_keepalive(None);
         }
         self.end_request_if_done().await;
+        self.visit.received(chunk.len()).await;
     }
 
     async fn end_request_if_done(&mut self) {
@@ -288,23 +323,28 @@ impl Relay<'_> {
             HttpTask::Header(head, _) if head.status == StatusCode::SWITCHING_PROTOCOLS => {
                 return Some(self.pass_upgrade(head).await);
             }
-            HttpTask::Header(head, _) if head.status.is_informational() => (self.pass_interim(head).await, false),
-            HttpTask::Header(head, end) => (self.pass_head(head, end).await, end),
-            HttpTask::Body(chunk, end) => {
-                let chunk = chunk.unwrap_or_default();
-                tally.send(chunk.len());
-                (self.client.write_response_body(chunk, end).await, end)
-            }
-            HttpTask::Done | HttpTask::Trailer(_) => (self.client.write_response_body(Bytes::new(), true).await, true),
+            HttpTask::Header(head, _) if head.status.is_informational() => (self.pass_interim(head).await.ok(), false),
+            HttpTask::Header(head, end) => (self.pass_head(head, end).await.ok(), end),
+            HttpTask::Body(chunk, end) => (self.pass_back(chunk.unwrap_or_default(), end, tally).await, end),
+            HttpTask::Done | HttpTask::Trailer(_) => (self.pass_back(Bytes::new(), true, tally).await, true),
             HttpTask::UpgradedBody(..) | HttpTask::Failed(_) => {
                 return Some(self.broken(Refusal::BAD_GATEWAY, passage::Ending::Cut));
             }
         };
         match (written, end) {
-            (Err(_), _) => Some(Outcome::Gone),
-            (Ok(()), true) => Some(Outcome::Answered),
-            (Ok(()), false) => None,
+            (None, _) => Some(Outcome::Gone),
+            (Some(()), true) => Some(Outcome::Answered),
+            (Some(()), false) => None,
         }
+    }
+
+    /// `None` if the client is gone, or does not read.
+    async fn pass_back(&mut self, bytes: Bytes, end: bool, tally: &Tally) -> Option<()> {
+        let count = bytes.len();
+        self.visit.sends(count).await;
+        self.writing.write(&mut self.client, bytes, if end { Chunk::Last } else { Chunk::Inner }).await?;
+        tally.send(count);
+        Some(())
     }
 
     /// A client of HTTP/1.0 knows no interim answers.
@@ -347,7 +387,9 @@ impl Relay<'_> {
         let from_target = self.target.read_body_bytes().now_or_never().and_then(Result::ok).flatten();
         let ServerSession::H1(client) = self.client else { return passage::Ending::Cut };
         match (side(client.into_inner(), from_client), side(self.target.into_inner(), from_target)) {
-            (Some(client), Some(target)) => splice(self.context, client, target, self.rule.idle_timeout, tally).await,
+            (Some(client), Some(target)) => {
+                splice(self.context, self.visit, client, target, self.rule.idle_timeout, tally).await
+            }
             _ => passage::Ending::Cut,
         }
     }

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -43,7 +43,7 @@ pub enum Ending {
     Complete,
     /// One of both went away in the middle, or the process stopped.
     Cut,
-    /// Nobody said anything for too long.
+    /// Nobody said anything for too long, or the client was too slow.
     Idle,
     /// The other server did not take it.
     Unreachable,
@@ -54,6 +54,16 @@ pub enum Ending {
 pub(super) struct Tally {
     received: AtomicU64,
     sent: AtomicU64,
+    held: AtomicUsize,
+}
+
+/// Bytes wait for their client's rate until it is dropped.
+pub(super) struct Held<'a>(&'a Tally);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.held.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Tally {
@@ -63,6 +73,16 @@ impl Tally {
 
     pub(super) fn send(&self, bytes: usize) {
         self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// From now on nobody is silent: it is we who let them wait.
+    pub(super) fn hold(&self) -> Held<'_> {
+        self.held.fetch_add(1, Ordering::Relaxed);
+        Held(self)
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        self.held.load(Ordering::Relaxed) > 0
     }
 
     pub(super) fn received(&self) -> u64 {

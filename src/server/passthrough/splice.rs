@@ -12,6 +12,7 @@ use tokio::time::sleep;
 use crate::server::{
     connection::Context,
     control::Phase,
+    door::Visit,
     passthrough::passage::{Ending, Tally},
     socket::Socket,
 };
@@ -44,12 +45,21 @@ impl Drop for Guard<'_> {
 }
 
 /// Returns when both directions have ended, one of them failed, or nothing has come for `patience`; while the server
-/// stops, for no longer than a connection may be idle between two requests.
-pub(super) async fn splice(context: &Context, client: Side, target: Side, patience: Duration, tally: &Tally) -> Ending {
+/// stops, for no longer than a connection may be idle between two requests. Bytes go no faster than those of `visit` may;
+/// how slowly is theirs to know, because it is not known here who waits for whom.
+pub(super) async fn splice(
+    context: &Context,
+    visit: &Visit,
+    client: Side,
+    target: Side,
+    patience: Duration,
+    tally: &Tally,
+) -> Ending {
     let (client_socket, target_socket) = (&*client.socket, &*target.socket);
     let mut guard = Guard { sockets: [client_socket, target_socket], ending: Ending::Cut };
-    let up = pump(client_socket, target_socket, client.ahead, |bytes| tally.receive(bytes));
-    let down = pump(target_socket, client_socket, target.ahead, |bytes| tally.send(bytes));
+    let toll = Toll { visit, tally };
+    let up = pump(client_socket, target_socket, client.ahead, Way::Up, toll);
+    let down = pump(target_socket, client_socket, target.ahead, Way::Down, toll);
     guard.ending = tokio::select! {
         ended = async { tokio::try_join!(up, down) } => ended.map_or(Ending::Cut, |_| Ending::Complete),
         () = silence(context, patience, tally) => Ending::Idle,
@@ -57,16 +67,49 @@ pub(super) async fn splice(context: &Context, client: Side, target: Side, patien
     guard.ending
 }
 
-async fn pump(from: &Socket, to: &Socket, ahead: BytesMut, passed: impl Fn(usize)) -> io::Result<()> {
+/// Where bytes go.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Way {
+    /// From the client.
+    Up,
+    /// To the client.
+    Down,
+}
+
+/// What bytes are charged to.
+#[derive(Clone, Copy)]
+struct Toll<'a> {
+    visit: &'a Visit,
+    tally: &'a Tally,
+}
+
+impl Toll<'_> {
+    /// Counts bytes that have passed, and waits as long as they took too little time.
+    async fn charge(self, way: Way, bytes: usize) {
+        let _held = self.tally.hold();
+        match way {
+            Way::Up => {
+                self.tally.receive(bytes);
+                self.visit.received(bytes).await;
+            }
+            Way::Down => {
+                self.tally.send(bytes);
+                self.visit.sends(bytes).await;
+            }
+        }
+    }
+}
+
+async fn pump(from: &Socket, to: &Socket, ahead: BytesMut, way: Way, toll: Toll<'_>) -> io::Result<()> {
     let mut bytes = ahead;
     loop {
         let count = bytes.len();
         to.write(&mut bytes).await?;
-        passed(count);
         if count < BUSY {
             // Connections on which little happens hold no memory.
             bytes = BytesMut::new();
         }
+        toll.charge(way, count).await;
         if from.read(&mut bytes).await? == 0 {
             // One that is gone already needs no end.
             let _ = to.shutdown();
@@ -91,7 +134,7 @@ async fn silence(context: &Context, patience: Duration, tally: &Tally) {
             }
         }
         let now = passed();
-        looks = if now == before { looks + 1 } else { 0 };
+        looks = if now == before && !tally.is_held() { looks + 1 } else { 0 };
         before = now;
     }
 }

@@ -7,6 +7,7 @@ use tracing::debug;
 
 use crate::server::{
     connection::Context,
+    door::Visit,
     passthrough::{
         Entry, Passthrough, hello,
         passage::{Ending, Kind, Passing},
@@ -71,5 +72,6 @@ async fn pass(context: &Context, entry: &Arc<Entry>, target: &Target, name: &str
         return;
     }
     let (client, server) = (Side { socket, ahead }, Side { socket: connected, ahead: bytes::BytesMut::new() });
-    passing.ending = splice(context, client, server, rule.idle_timeout, &passing.tally).await;
+    let visit = Visit::new(hop.end, &hop.connection, &context.rules().proxies, &context.admission);
+    passing.ending = splice(context, &visit, client, server, rule.idle_timeout, &passing.tally).await;
 }

@@ -46,7 +46,7 @@ fn a_proxy_header_names_the_client() {
         (b"PROXY TCP6 2001:db8::1 ::1 4711 443\r\n", "2001:db8::1"),
         (&v2, "192.0.2.2"),
         (&v2_ipv6, "2001:db8::2"),
-        // Of nobody in particular: the balancer itself.
+        // Of nobody in particular, and of the balancer itself.
         (b"PROXY UNKNOWN\r\n", "127.0.0.1"),
         (&[SIGNATURE, b"\x20\x00\x00\x00"].concat(), "127.0.0.1"),
     ];

@@ -16,7 +16,7 @@ use crate::hostile::{
 const OTHERS_MAX: Duration = Duration::from_secs(3);
 
 /// Asks from another connection, again and again, and gives the longest time that an answer took.
-async fn others(target: &Target) -> Duration {
+pub(super) async fn others(target: &Target) -> Duration {
     let mut longest = Duration::ZERO;
     loop {
         let started = Instant::now();

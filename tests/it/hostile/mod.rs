@@ -19,4 +19,5 @@ mod pagination;
 mod slow;
 mod target;
 mod tokens;
+mod updates;
 mod uploads;

@@ -13,7 +13,7 @@ use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     time::timeout,
 };
 
@@ -260,4 +260,43 @@ async fn access_and_rates_change() {
     server.write("", proxies);
     assert!(server.reload().contains("config.generation=3"));
     assert_eq!([ask("192.0.2.66").await, ask("192.0.2.1").await], [200, 200]);
+}
+
+/// The names that are ours stand above a rule for all that nobody has.
+#[tokio::test]
+async fn names_of_ours_change() {
+    let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let rule = format!("  passthrough: [{{names: ['*'], http: '{}'}}]\n", other.local_addr().unwrap());
+    let answering = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = other.accept().await.unwrap();
+            // Its head comes in one piece, and what is left of it is of no matter.
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(b"HTTP/1.1 418 Other\r\nContent-Length: 0\r\n\r\n").await;
+        }
+    });
+    let named = |name: &str| format!("  external_url: https://{name}\n{rule}");
+    let server = Server::start("", &named("one.test"));
+    let check = async |expected: [u16; 3]| {
+        for (host, expected) in ["one.test", "Two.test", "three.test"].into_iter().zip(expected) {
+            let mut stream = TcpStream::connect(server.address).await.unwrap();
+            let request = format!("GET /v2/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+            assert!(answer.starts_with(&format!("HTTP/1.1 {expected} ")), "{host}: {answer}");
+        }
+    };
+    check([200, 418, 418]).await;
+    server.write("", &named("TWO.test"));
+    assert!(server.reload().contains("is in force"));
+    check([418, 200, 418]).await;
+    // A reload that is refused changes nothing of it.
+    server.write("log: {level: loud}\n", &named("three.test"));
+    assert!(server.reload().contains("refused"));
+    check([418, 200, 418]).await;
+    server.write("", &rule);
+    assert!(server.reload().contains("is in force"));
+    check([418, 418, 418]).await;
+    answering.abort();
 }

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{TcpStream, UnixStream},
+};
 
 use crate::{
     hostile::client::{answer, request},
-    limits::site::{PROXY, Site, again, is_closed},
+    limits::site::{PROXY, Site, again, exchange, is_closed},
     support::digest,
 };
 
@@ -56,6 +59,59 @@ async fn whom_a_proxy_header_names_has_a_share_of_its_own() {
     assert_eq!((first.1, second.1), (200, 200));
     assert_eq!(connect("192.0.2.1").await.1, 0);
     assert_eq!(connect("192.0.2.2").await.1, 200);
+}
+
+/// Clients that their balancer cannot name share what one may take; the balancer that asks for our health takes nothing.
+#[tokio::test]
+async fn whom_a_proxy_header_does_not_name_is_one_client() {
+    const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+    let (local, unspecified) = ([SIGNATURE, b"\x20\0\0\0"].concat(), [SIGNATURE, b"\x21\0\0\0"].concat());
+    let socket = [SIGNATURE, b"\x21\x31\0\xd8", &[0; 216]].concat();
+    let unknown: [&[u8]; 4] = [b"PROXY UNKNOWN\r\n", b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n", &unspecified, &socket];
+    let listen = "trusted_proxies: [127.0.0.1, unix]\n  listen: [{address: 'ADDRESS', tls: off, proxy_protocol: \
+                  required}, {address: 'unix:HERE/socket', tls: off, proxy_protocol: required}]";
+    let over_tcp = async |site: &Site, header: &[u8]| {
+        let mut stream = site.connect("127.0.0.1").await;
+        stream.write_all(header).await.unwrap();
+        let status = again(&mut stream, &[("X-Forwarded-For", "192.0.2.7")]).await;
+        (stream, status)
+    };
+
+    let site = Site::start(&format!("  {listen}\n  limits: {{connections_per_address: 2}}\n"));
+    let held = (over_tcp(&site, unknown[0]).await, over_tcp(&site, unknown[2]).await);
+    assert_eq!((held.0.1, held.1.1), (200, 200));
+    for header in unknown {
+        assert_eq!(over_tcp(&site, header).await.1, 0, "{:?}", String::from_utf8_lossy(header));
+    }
+    let mut health = Vec::new();
+    for _ in 0..5 {
+        health.push(over_tcp(&site, &local).await);
+    }
+    assert!(health.iter().all(|(_, status)| *status == 200));
+    assert_eq!(over_tcp(&site, b"PROXY TCP4 192.0.2.1 192.0.2.254 1000 443\r\n").await.1, 200);
+
+    // A connection is a request, too.
+    let site = Site::start(&format!("  {listen}\n  rates: {{requests: {{per_address: 1/h burst 5}}}}\n"));
+    let (mut stream, status) = over_tcp(&site, unknown[0]).await;
+    assert_eq!((status, again(&mut stream, &[]).await), (200, 200));
+    assert_eq!([over_tcp(&site, unknown[1]).await.1, over_tcp(&site, unknown[3]).await.1], [200, 0]);
+    assert_eq!(again(&mut stream, &[]).await, 429);
+    // Those of a balancer without an address are another one.
+    let mut taken = Vec::new();
+    for _ in 0..4 {
+        let mut socket = UnixStream::connect(site.path("socket")).await.unwrap();
+        socket.write_all(unknown[0]).await.unwrap();
+        taken.push(exchange(&mut socket, &request("GET", "/v2/", &[], b"")).await.map_or(0, |answer| answer.status));
+    }
+    assert_eq!(taken, [200, 200, 429, 0]);
+    for _ in 0..10 {
+        assert_eq!(over_tcp(&site, &local).await.1, 200);
+    }
+
+    // Nobody knows that they may come in.
+    let site = Site::start(&format!("  {listen}\n  access: {{allow: [192.0.2.0/24]}}\n"));
+    assert_eq!(over_tcp(&site, unknown[0]).await.1, 0);
+    assert_eq!(over_tcp(&site, &local).await.1, 200);
 }
 
 /// A connection on which an upload is under way.

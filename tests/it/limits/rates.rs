@@ -55,6 +55,40 @@ async fn behind_a_proxy_the_client_is_counted() {
     }
 }
 
+/// What is refused for its head alone is a request as well.
+#[tokio::test]
+async fn refusals_are_counted() {
+    let site = Site::start(&format!(
+        "  trusted_proxies: [{PROXY}]\n  access: {{deny: [192.0.2.66]}}\n  rates: {{requests: {{per_address: 1/h burst 3}}}}\n"
+    ));
+    let ask = async |method: &str, target: &str, header: (&str, &str), client: &str| {
+        let answer = site.ask(PROXY, method, target, &[("X-Forwarded-For", client), header]).await;
+        let answer = answer.expect("an answer");
+        assert!(answer.says_close(), "nobody knows where such a request ends: {answer:?}");
+        answer
+    };
+    let long = format!("/v2/{}", "x".repeat(9 << 10));
+    let refused = [
+        ("TRACE", "/v2/", ("X-A", "b"), 405),
+        ("GET", "/v2/", ("Expect", "a miracle"), 417),
+        ("GET", &long, ("X-A", "b"), 414),
+    ];
+    for (number, (method, target, header, status)) in refused.into_iter().enumerate() {
+        assert_eq!(ask(method, target, header, "192.0.2.1").await.status, status);
+        let other = format!("198.51.100.{number}");
+        for _ in 0..3 {
+            assert_eq!(ask(method, target, header, &other).await.status, status);
+        }
+        let answer = ask(method, target, header, &other).await;
+        assert_eq!((answer.status, answer.code().as_str()), (429, "TOOMANYREQUESTS"), "{status}");
+        assert!(!answer.header("retry-after").is_empty());
+        assert_eq!(site.get(PROXY, &[("X-Forwarded-For", &other)]).await, 429);
+        let answer = ask(method, target, header, "192.0.2.66").await;
+        assert_eq!((answer.status, answer.code().as_str()), (403, "DENIED"), "{status}");
+    }
+    assert_eq!(ask("TRACE", "/v2/", ("X-A", "b"), "192.0.2.1").await.status, 429, "one of each were three");
+}
+
 fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }

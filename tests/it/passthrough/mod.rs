@@ -4,6 +4,7 @@
 mod broken;
 mod hellos;
 mod nginx;
+mod rates;
 mod requests;
 mod rig;
 mod splices;

@@ -132,6 +132,15 @@ async fn the_other_server_hears_who_the_client_is() {
         assert!(head.contains(&format!("\r\n{line}\r\n")), "{line} in {head}");
     }
 
+    // Where the operator has given clients' addresses a header of their own, that is one of those.
+    let rules = format!("[{{names: [{OTHER}], http: '{address}'}}]");
+    let own = Edge::start(&rules, "trusted_proxies: [192.0.2.0/24]\n  real_ip: {header: CF-Connecting-IP}");
+    let request = "GET / HTTP/1.1\r\nHost: gitlab.test\r\nCF-Connecting-IP: 6.6.6.6\r\nCF_Connecting_IP: 6.6.6.6\r\n\
+                   CF-Connecting: kept\r\nConnection: close\r\n\r\n";
+    let (_, heads) = tokio::join!(own.say(request), answer(&listener, 1));
+    let head = heads[0].to_ascii_lowercase();
+    assert!(!head.contains("6.6.6.6") && head.contains("\r\ncf-connecting: kept\r\n"), "{head}");
+
     let rules = format!("[{{names: [{OTHER}], http: '{address}', proxy_protocol: v1}}]");
     let trusting = Edge::start(&rules, "trusted_proxies: [127.0.0.1]");
     let request = "GET / HTTP/1.1\r\nHost: gitlab.test\r\nX-Forwarded-For: 6.6.6.6, 192.0.2.1\r\n\
@@ -192,6 +201,21 @@ async fn over_tls_of_ours_a_request_of_theirs_is_misdirected() {
         let request = http::Request::get(format!("https://{host}/v2/")).body(()).unwrap();
         let answer = sender.send_request(request, true).unwrap().0.await.unwrap();
         assert_eq!(answer.status(), expected, "{host}");
+    }
+}
+
+#[tokio::test]
+async fn who_asks_in_the_wrong_place_is_counted_as_well() {
+    let (_listener, address) = server().await;
+    let rules = format!("[{{names: [{OTHER}], tls: '{address}', http: '{address}'}}]");
+    let edge = Edge::start(&rules, "trusted_proxies: [127.0.0.1]\n  rates: {requests: {per_address: 1/h burst 3}}");
+    let stream = edge.secure(OWN, &edge.certificate.authority, Some("h2")).await;
+    let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    for expected in [421, 421, 421, 429, 429] {
+        let request = http::Request::get(format!("https://{OTHER}/v2/")).header("x-forwarded-for", "192.0.2.1");
+        let answer = sender.send_request(request.body(()).unwrap(), true).unwrap().0.await.unwrap();
+        assert_eq!(answer.status(), expected);
     }
 }
 

@@ -1,14 +1,24 @@
 //! Heads on their way to an upstream and back.
 
+use std::{path::Path, sync::Arc};
+
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     time::timeout,
 };
+use tokio_rustls::TlsConnector;
 
-use crate::upstream::{
-    front::Front,
-    scripted::{Caller, PATIENCE, Upstream, connect, fields, say},
+use crate::{
+    support::{certificate::Certificate, registry::Transport},
+    upstream::{
+        front::{Front, Setting},
+        scripted::{Caller, PATIENCE, Upstream, connect, fields, say},
+    },
 };
 
 /// Sends a head through a front, and gives what the upstream saw of it.
@@ -38,11 +48,84 @@ async fn the_template_of_nginx_is_kept() {
         "accept: b",
         "authorization: Bearer t",
         "host: registry.example:5050",
-        "x-forwarded-for: 192.0.2.1, 127.0.0.1",
+        "x-forwarded-for: 127.0.0.1",
         "x-forwarded-proto: http",
         "x-real-ip: 127.0.0.1",
     ];
     assert_eq!(fields(&head), expected);
+}
+
+/// The same head over HTTP/2, by whatever name a certificate is for.
+async fn sent_by_http2(front: &Front, authority: &Path, upstream: &mut Upstream, headers: &[(&str, &str)]) -> String {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(authority).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config = versions.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let connecting = TlsConnector::from(Arc::new(config))
+        .connect(ServerName::try_from("localhost").unwrap(), connect(front.address()).await);
+    let stream = timeout(PATIENCE, connecting).await.unwrap().unwrap();
+    let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut request = http::Request::get("https://localhost/v2/");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let (answer, _) = sender.send_request(request.body(()).unwrap(), true).unwrap();
+    let (mut caller, head) = upstream.asked().await;
+    caller.say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+    assert_eq!(timeout(PATIENCE, answer).await.unwrap().unwrap().status(), 200);
+    connection.abort();
+    head
+}
+
+/// The header in which trusted proxies name clients, written by somebody else.
+#[tokio::test]
+async fn the_header_of_trusted_proxies_is_nobody_elses() {
+    let claims = [
+        ("CF-Connecting-IP", "192.0.2.9"),
+        ("CF_Connecting_IP", "192.0.2.9"),
+        ("X-Forwarded-For", "192.0.2.9"),
+        ("X-Forwarded-Anything", "192.0.2.9"),
+    ];
+    let directory = tempfile::tempdir().unwrap();
+    let certificate = Certificate::create(directory.path());
+    let mut upstream = Upstream::start().await;
+    let mut check = async |transport: Transport, trusted: &str, expected: &[&str]| {
+        let edge = format!(
+            "  trusted_proxies: [{trusted}]\n  real_ip: {{header: CF-Connecting-IP}}\n  \
+             upstream: {{servers: ['http://{}'], health: {{interval: 0s}}}}\n",
+            upstream.address
+        );
+        let setting = Setting { transport, edge: &edge, sections: "auth: none\n", storage: None };
+        let here = tempfile::tempdir().unwrap();
+        let front = Front::start(&here.path().join("front"), &certificate, &setting);
+        let head = if transport == Transport::Tls {
+            sent_by_http2(&front, &certificate.authority, &mut upstream, &claims).await
+        } else {
+            let lines = claims.map(|(name, value)| format!("{name}: {value}\r\n")).concat();
+            let request = format!("GET /v2/ HTTP/1.1\r\nHost: localhost\r\n{lines}Connection: close\r\n\r\n");
+            sent(&front, &mut upstream, &request).await
+        };
+        let mut found = fields(&head);
+        found.retain(|field| {
+            !["host", "x-forwarded-proto", "x-forwarded-ssl"].contains(&field.split(':').next().unwrap())
+        });
+        assert_eq!(found, expected, "{transport:?}");
+    };
+    for transport in [Transport::Plain, Transport::Tls] {
+        check(transport, "192.0.2.0/24", &["x-forwarded-for: 127.0.0.1", "x-real-ip: 127.0.0.1"]).await;
+        // What a trusted proxy says stays, beside what we say.
+        let believed = [
+            "cf-connecting-ip: 192.0.2.9",
+            "cf_connecting_ip: 192.0.2.9",
+            "x-forwarded-anything: 192.0.2.9",
+            "x-forwarded-for: 192.0.2.9, 192.0.2.9",
+            "x-real-ip: 192.0.2.9",
+        ];
+        check(transport, "127.0.0.1", &believed).await;
+    }
 }
 
 #[tokio::test]

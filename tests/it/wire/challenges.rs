@@ -1,9 +1,20 @@
 //! Proofs for certificate authorities: before the handler on each kind of listener, and in handshakes of their own.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    num::NonZeroU64,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use async_trait::async_trait;
-use pierhead::server::challenges::Challenges;
+use pierhead::{
+    admission::{
+        self, Admission, Rates,
+        access::{Access, Places},
+        rate::Rate,
+    },
+    server::{challenges::Challenges, proxies::Proxies},
+};
 use rustls::{
     ServerConfig,
     pki_types::{PrivateKeyDer, ServerName},
@@ -70,6 +81,37 @@ async fn tokens_are_answered_before_the_handler() {
     assert_eq!(plain.probe.requests.load(Ordering::SeqCst), 2);
 }
 
+/// Authorities come from anywhere, and nobody can hammer us in their name.
+#[tokio::test]
+async fn tokens_are_for_everybody_and_not_for_free() {
+    let number = |number| NonZeroU64::new(number).unwrap();
+    let few = Rate::new(number(1), Duration::from_hours(1), number(3));
+    let settings = admission::Settings {
+        access: Access { deny: Places::new(&["192.0.2.0/24".parse().unwrap()]), ..Access::default() },
+        requests: Rates { per_address: Some(few), per_subject: None },
+        ..admission::Settings::default()
+    };
+    let rig = pending(Plan {
+        admission: Arc::new(Admission::new(settings, 100)),
+        proxies: Proxies { networks: vec!["127.0.0.0/8".parse().unwrap()], ..Proxies::default() },
+        ..Plan::default()
+    });
+    let ask = async |path: &str, client: &str| {
+        let lines = format!("Host: a\r\nX-Forwarded-For: {client}\r\nConnection: close");
+        rig.say(format!("GET {path} HTTP/1.1\r\n{lines}\r\n\r\n")).await
+    };
+    let known = "/.well-known/acme-challenge/known";
+    assert_eq!(status(&ask("/", "192.0.2.1").await), 403);
+    for expected in [200, 200, 200, 429, 429] {
+        assert_eq!(status(&ask(known, "192.0.2.1").await), expected);
+    }
+    let early = ask("/.well-known/acme-challenge/unknown", "192.0.2.1").await;
+    assert!(status(&early) == 429 && early.to_ascii_lowercase().contains("\r\nretry-after: "), "{early}");
+    for (path, expected) in [(known, 200), ("/.well-known/acme-challenge/", 404), ("/", 200), (known, 429)] {
+        assert_eq!(status(&ask(path, "198.51.100.1").await), expected, "{path}");
+    }
+}
+
 #[tokio::test]
 async fn a_handshake_proves_a_pending_name_and_nothing_else() {
     let rig = pending(Plan::secure());
@@ -99,7 +141,7 @@ async fn a_hello_in_pieces_is_one() {
     let mut stream: TcpStream = rig.plain().await;
     for byte in &hello {
         stream.write_all(&[*byte]).await.unwrap();
-        sleep(std::time::Duration::from_micros(100)).await;
+        sleep(Duration::from_micros(100)).await;
     }
     let mut answer = [0; 5];
     tokio::io::AsyncReadExt::read_exact(&mut stream, &mut answer).await.unwrap();

@@ -189,6 +189,7 @@ pub(super) struct Plan {
     pub(super) deadlines: Deadlines,
     pub(super) limits: Limits,
     pub(super) admission: Arc<Admission>,
+    pub(super) proxies: Proxies,
     pub(super) drain: Option<Duration>,
     pub(super) challenges: Option<Arc<dyn Challenges>>,
 }
@@ -200,6 +201,7 @@ impl Default for Plan {
             deadlines: Deadlines::default(),
             limits: Limits::default(),
             admission: Arc::default(),
+            proxies: Proxies::default(),
             drain: Some(PATIENCE),
             challenges: None,
         }
@@ -241,7 +243,7 @@ impl Rig {
             limits: plan.limits,
             deadlines: plan.deadlines,
             admission: plan.admission,
-            proxies: Proxies::default(),
+            proxies: plan.proxies,
             drain: plan.drain,
             challenges: plan.challenges,
         })
