@@ -17,7 +17,10 @@ use crate::{
         answers::Answers,
         hook::Hook,
         keys,
-        renewal::{self, CertificateStatus, Outcome, Renewal, Status},
+        renewal::{
+            self, Outcome, Renewal,
+            status::{CertificateStatus, Status},
+        },
         vault::seal::Sealing,
     },
     app::bucket,
