@@ -1,0 +1,54 @@
+//! What is shown in handshakes: certificates of files and of an authority, its proofs, and names that are passed on.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+
+use crate::{
+    acme::{Acme, renewal::Renewal},
+    app::{
+        acme,
+        identity::{self, Identity},
+        passthrough,
+    },
+    clock::Clock,
+    config::Config,
+    server::{challenges::Challenges, passthrough::Passthrough},
+    store::Store,
+    telemetry::metrics::Metrics,
+};
+
+pub(super) struct Presented {
+    /// `None` where no TLS is spoken.
+    pub(super) identity: Option<Arc<Identity>>,
+    /// Of certificates, where an authority issues them.
+    pub(super) renewal: Option<Renewal>,
+    pub(super) challenges: Option<Arc<dyn Challenges>>,
+    /// `None` where nothing is passed on.
+    pub(super) passthrough: Option<Arc<Passthrough>>,
+}
+
+impl Presented {
+    /// `storage` is the registry's own.
+    pub(super) async fn build(
+        config: &Config,
+        storage: Option<&Arc<dyn Store>>,
+        clock: &Arc<dyn Clock>,
+        metrics: &Metrics,
+    ) -> Result<Self> {
+        let identity = identity::load(config, clock)?;
+        let acme = acme::open(config, storage, clock)?;
+        let renewal = renewal(acme.as_ref(), identity.as_deref(), metrics).await?;
+        let passthrough = passthrough::build(config, identity.as_ref().map(|identity| identity.certificates()));
+        Ok(Self { challenges: acme.as_ref().map(acme::challenges), identity, renewal, passthrough })
+    }
+}
+
+/// What keeps certificates from an authority fresh, where there are any.
+async fn renewal(acme: Option<&Acme>, identity: Option<&Identity>, metrics: &Metrics) -> Result<Option<Renewal>> {
+    let Some((acme, identity)) = acme.zip(identity) else { return Ok(None) };
+    let figures = metrics.acme().context("the metrics cannot be set up")?;
+    let renewal = acme.renewal(Arc::clone(identity.certificates()), Some(figures));
+    renewal.prepare().await.context("edge.acme")?;
+    Ok(Some(renewal))
+}
