@@ -1,5 +1,7 @@
-//! The round: show what is newest (`shown`), see what is due, do it if nobody else does (`work`).
+//! The round: show what is newest (`shown`), see what is due, do it if nobody else does (`work`) and the vault
+//! may be written (`rest`).
 
+pub(in crate::acme) mod rest;
 mod shown;
 pub mod status;
 mod work;
@@ -16,7 +18,10 @@ use crate::{
     acme::{
         Acme, Failure, Settings, keys,
         order::Authority,
-        renewal::shown::Shown,
+        renewal::{
+            rest::{Rest, Stance},
+            shown::Shown,
+        },
         schedule::{self, Trouble},
         vault::{
             Vault,
@@ -40,6 +45,7 @@ pub struct Renewal {
     shown: Mutex<Option<Shown>>,
     /// What is to be given up when the round is broken off.
     held: Mutex<Option<Lease>>,
+    rest: Rest,
 }
 
 /// Whether a certificate is ordered that is not due yet.
@@ -87,6 +93,7 @@ impl Acme {
             figures,
             shown: Mutex::default(),
             held: Mutex::default(),
+            rest: Rest::while_set(self.resting.clone()),
         }
     }
 }
@@ -123,13 +130,29 @@ impl Renewal {
             () = stopped => {}
             () = rounds => {}
         }
-        self.let_go().await;
+        if !self.rest.is_wanted() {
+            self.let_go().await;
+        }
     }
 
     /// One round; returns how long to wait for the next.
     async fn round(&self) -> std::time::Duration {
         let poll = self.settings.poll;
-        match self.turn(Urgency::WhenDue).await {
+        match self.rest.stance() {
+            Stance::Resting => {
+                // What others have ordered is shown all the same; a failure is logged.
+                let _ = self.look().await.inspect_err(unlooked);
+                return poll;
+            }
+            // What was broken off kept its lease, as giving it up is a write, too.
+            Stance::Resumed => self.let_go().await,
+            Stance::Working => {}
+        }
+        let turned = tokio::select! {
+            turned = self.turn(Urgency::WhenDue) => turned,
+            () = self.rest.begins() => return std::time::Duration::ZERO,
+        };
+        match turned {
             Ok(Outcome::NotDue(until)) => (until - self.clock.now()).try_into().unwrap_or_default(),
             // A failure was logged where it happened.
             Ok(Outcome::Issued(_) | Outcome::Busy) | Err(_) => poll,

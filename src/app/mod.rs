@@ -159,7 +159,7 @@ impl App {
         let fixed =
             Fixed::new(config, answering, Arc::clone(&admission), health.clone(), Arc::clone(&demoted), locates);
         let handler = fixed.rules(config, trust::authority(&config.auth, &clock)?)?.handler;
-        let presented = Presented::build(config, storage.as_ref(), &clock, &metrics).await?;
+        let presented = Presented::build(config, storage.as_ref(), &fixed.read_only, &clock, &metrics).await?;
         let server = listeners::bind(config, &presented, Arc::clone(&admission), inherited)?;
         let Presented { identity, renewal, .. } = presented;
         let debug = listeners::bind_debug(config, inherited).await?;

@@ -1,6 +1,6 @@
 //! What is shown in handshakes: certificates of files and of an authority, its proofs, and names that are passed on.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use anyhow::{Context, Result};
 
@@ -29,15 +29,17 @@ pub(super) struct Presented {
 }
 
 impl Presented {
-    /// `storage` is the registry's own.
+    /// `storage` is the registry's own; nothing is written there while `read_only` is set.
     pub(super) async fn build(
         config: &Config,
         storage: Option<&Arc<dyn Store>>,
+        read_only: &Arc<AtomicBool>,
         clock: &Arc<dyn Clock>,
         metrics: &Metrics,
     ) -> Result<Self> {
         let identity = identity::load(config, clock)?;
-        let acme = acme::open(config, storage, clock)?;
+        acme::refuse_to_read_only(config)?;
+        let acme = acme::open(config, storage, read_only, clock)?;
         let renewal = renewal(acme.as_ref(), identity.as_deref(), metrics).await?;
         let passthrough = passthrough::build(config, identity.as_ref().map(|identity| identity.certificates()));
         Ok(Self { challenges: acme.as_ref().map(acme::challenges), identity, renewal, passthrough })

@@ -56,7 +56,8 @@ impl Renewal {
             succeeded: state.succeeded,
             failures: state.failures,
             error: state.error.map(|error| (error.at, error.text)),
-            busy: lease::is_held(&self.vault).await?,
+            // Whether a lease is over is told by writing something.
+            busy: !self.rest.is_wanted() && lease::is_held(&self.vault).await?,
         })
     }
 }
