@@ -36,6 +36,10 @@ const SERVERS_MAX: usize = 64;
 /// What has no effect where another registry answers, whether or not a shadow is beside it.
 const IDLE: &[&str] = &["edge.downloads", "edge.uploads", "health.storagedriver", "http.relativeurls", "middleware"];
 
+/// Rates that are known by who has logged in, which nobody here asks.
+const OF_SUBJECTS: &[&str] =
+    &["edge.rates.requests.per_subject", "edge.rates.bytes_in.per_subject", "edge.rates.bytes_out.per_subject"];
+
 /// What has an effect in the shadow alone.
 const SHADOWED: &[&str] = &["catalog", "http.secret", "tags", "validation"];
 
@@ -118,6 +122,13 @@ impl Upstream {
                 idle.push("auth");
             }
         }
+        for path in OF_SUBJECTS {
+            if let Some(field) = written(document, path)? {
+                let text =
+                    "has no effect: edge.upstream answers the requests, and only addresses are counted before it";
+                warnings.push(Warning::of(&field, text));
+            }
+        }
         for path in idle {
             if let Some(field) = written(document, path)? {
                 warnings.push(Warning::of(&field, "has no effect: edge.upstream answers the requests"));
@@ -129,12 +140,10 @@ impl Upstream {
 
 /// What stands at a path, if somebody wrote it there.
 fn written<'a>(document: &Section<'a>, path: &str) -> Result<Option<Field<'a>>> {
-    let (parents, last) = path.rsplit_once('.').map_or((None, path), |(parents, last)| (Some(parents), last));
-    let field = match parents {
-        None => document.find(last),
-        Some(parent) => document.section(parent)?.and_then(|section| section.find(last)),
-    };
-    Ok(field.filter(|field| field.node().origin != Origin::Default))
+    match path.split_once('.') {
+        None => Ok(document.find(path).filter(|field| field.node().origin != Origin::Default)),
+        Some((parent, rest)) => document.section(parent)?.map_or(Ok(None), |section| written(&section, rest)),
+    }
 }
 
 fn servers(upstream: &Section<'_>) -> Result<Vec<Server>> {

@@ -110,6 +110,12 @@ fn what_has_no_effect_is_named() {
     assert_eq!(keys(&format!("{shadowed}{more}")), ["edge.uploads"]);
     let token = "auth: {token: {realm: https://r, service: s, issuer: i, rootcertbundle: /c}}";
     assert_eq!(keys(&before("http://a").replace("auth: none", token)), ["auth"]);
+    let rates = "{requests: {per_subject: 1/s, per_address: 1/s}, bytes_out: {per_subject: 1MiB/s}}";
+    let limited = before("http://a").replace("  tls:", &format!("  rates: {rates}\n  tls:"));
+    assert_eq!(keys(&limited), ["edge.rates.requests.per_subject", "edge.rates.bytes_out.per_subject"]);
+    let alone =
+        format!("version: 0.1\nauth: none\nstorage: inmemory\nedge: {{tls: {{development: true}}, rates: {rates}}}\n");
+    assert_eq!(keys(&alone), [""; 0]);
     let verified = before("{servers: http://a, verify_tokens: true}").replace("auth: none", token);
     assert_eq!(keys(&verified), [""; 0]);
 }
