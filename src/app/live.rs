@@ -114,12 +114,6 @@ impl Fixed {
     /// What a configuration asks for in vain before a restart, beyond what single keys say.
     pub(super) fn in_vain(&self, config: &Config) -> Vec<&'static str> {
         let mut said = Vec::new();
-        if matches!(self.answering, Answering::Front(_)) {
-            said.push(
-                "edge.upstream: before another registry auth, edge.external_url, http.prefix, http.headers and edge.hsts are \
-                 those of the start until a restart or an upgrade",
-            );
-        }
         if self.must_stay_read_only(config) {
             said.push(
                 "storage.maintenance.readonly.enabled: what the bucket can do was not tried at the start: writes begin \
