@@ -78,7 +78,7 @@ fn settings(config: &Config, presented: &Presented, admission: Arc<Admission>) -
         listeners
             .push(Endpoint { serves: Serves::Challenges, ..Endpoint::new(Address::tcp(&place.to_string())?, None) });
     }
-    let (limits, deadlines) = edge::bounds(&config.edge.limits);
+    let (limits, deadlines) = edge::bounds(&config.edge.limits, edge::share(config));
     // Said anew when it is told to stop.
     let drain = None;
     let proxies = proxies(&config.edge.proxies);

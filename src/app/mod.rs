@@ -155,7 +155,7 @@ impl App {
             Behind::build(config, &health, &clock, &metrics).await?;
         let registry = answering.registry().cloned();
         let admission = edge::admission(config);
-        edge::complain(&config.edge.limits);
+        edge::complain(&config.edge, edge::share(config));
         let fixed =
             Fixed::new(config, answering, Arc::clone(&admission), health.clone(), Arc::clone(&demoted), locates);
         let handler = fixed.rules(config, trust::authority(&config.auth, &clock)?)?.handler;

@@ -1,6 +1,6 @@
 //! `edge.upstream`: another registry answers, and we stand before it.
 
-use std::{path::PathBuf, time::Duration};
+use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use anyhow::Result;
 use http::{HeaderValue, uri::Authority};
@@ -22,6 +22,7 @@ pub(in crate::config) const KEYS: &[Key] = &[
     value("ca"),
     value("host_header"),
     value("verify_tokens").or("false"),
+    value("connections_max").or("4096"),
     value("connect_timeout").or("10s"),
     value("read_timeout").or("900s"),
     section("health", &[value("path").or("/v2/"), value("interval").or("10s"), value("threshold").or("2")]).always(),
@@ -54,6 +55,8 @@ pub struct Upstream {
     pub host: Option<HeaderValue>,
     /// Whether requests must pass `auth` before they are passed on.
     pub verify_tokens: bool,
+    /// Open at once to all servers.
+    pub connections_max: NonZeroUsize,
     /// For a connection, with its TLS handshake.
     pub connect_timeout: Duration,
     /// Without a byte from a server, or without one that it takes.
@@ -93,6 +96,7 @@ impl Upstream {
             authorities: upstream.path("ca")?,
             host: upstream.find("host_header").map(|field| host(&field)).transpose()?.flatten(),
             verify_tokens: upstream.boolean("verify_tokens")?,
+            connections_max: upstream.need("connections_max")?.at_least_one()?,
             connect_timeout: upstream.need("connect_timeout")?.timeout()?,
             read_timeout: upstream.need("read_timeout")?.timeout()?,
             health: health(&upstream.need_section("health")?)?,
