@@ -49,6 +49,14 @@ struct Ejection {
     why: String,
 }
 
+/// What came of a check that found nothing wrong.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Asked {
+    Well,
+    /// We could not ask, for want of something here: all stays as it was.
+    Not,
+}
+
 /// A request that is on its way to a server.
 #[derive(Debug)]
 pub(in crate::upstream) struct Busy(Arc<Server>);
@@ -155,7 +163,8 @@ impl Server {
     /// Asks it for something that costs nothing; the error is a sentence for the operator.
     pub(in crate::upstream) async fn probe(&self, path: &str, patience: Duration) -> Result<(), String> {
         let outcome = match timeout(patience, self.ask(path, patience)).await {
-            Ok(outcome) => outcome,
+            Ok(Ok(Asked::Not)) => return self.health.report().into_values().next().map_or(Ok(()), Err),
+            Ok(asked) => asked.map(drop),
             Err(_) => Err(format!("no answer within {patience:?}")),
         };
         self.metrics.set_up(self.name(), outcome.is_ok());
@@ -166,13 +175,12 @@ impl Server {
     }
 
     /// On a connection of its own: whether new ones can be had is part of the question.
-    async fn ask(&self, path: &str, patience: Duration) -> Result<(), String> {
+    async fn ask(&self, path: &str, patience: Duration) -> Result<Asked, String> {
         let mut connection = match Connection::open(&self.endpoint, None, patience).await {
             Ok(connection) => connection,
-            // That could not be asked: it stays as it was.
             Err(error) if is_ours(&error) => {
                 tracing::warn!(upstream = self.name(), err.detail = %error, "an upstream could not be checked");
-                return self.health.report().into_values().next().map_or(Ok(()), Err);
+                return Ok(Asked::Not);
             }
             Err(error) => return Err(error.to_string()),
         };
@@ -188,7 +196,7 @@ impl Server {
         if answer.status().is_server_error() {
             return Err(format!("status {}", answer.status().as_u16()));
         }
-        Ok(())
+        Ok(Asked::Well)
     }
 
     fn is_ejected(&self) -> bool {
