@@ -8,7 +8,12 @@
 //!
 //! Nothing here listens, and nothing here decides what a configuration means.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use rustls::ClientConfig;
 
@@ -105,6 +110,8 @@ pub struct Acme {
     settings: Arc<Settings>,
     vault: Vault,
     clock: Arc<dyn Clock>,
+    /// Set while nothing may be written to the vault.
+    resting: Option<Arc<AtomicBool>>,
 }
 
 impl fmt::Debug for Acme {
@@ -123,7 +130,13 @@ impl Acme {
         sealing: vault::seal::Sealing,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { settings: Arc::new(settings), vault: Vault::new(store, root, sealing), clock }
+        Self { settings: Arc::new(settings), vault: Vault::new(store, root, sealing), clock, resting: None }
+    }
+
+    /// Orders nothing as long as this is set.
+    #[must_use]
+    pub fn resting_while(self, set: Arc<AtomicBool>) -> Self {
+        Self { resting: Some(set), ..self }
     }
 
     /// What the authority may ask of this process.

@@ -1,4 +1,10 @@
-//! The round: show what is newest, see what is due, do it if nobody else does.
+//! The round: show what is newest (`shown`), see what is due, do it if nobody else does (`work`) and the vault
+//! may be written (`rest`).
+
+pub(in crate::acme) mod rest;
+mod shown;
+pub mod status;
+mod work;
 
 use std::{
     fmt,
@@ -11,25 +17,22 @@ use time::OffsetDateTime;
 use crate::{
     acme::{
         Acme, Failure, Settings, keys,
-        keys::Said,
         order::Authority,
+        renewal::{
+            rest::{Rest, Stance},
+            shown::Shown,
+        },
         schedule::{self, Trouble},
         vault::{
             Vault,
-            lease::{self, Lease, Taken},
-            records::{Certificate, LastError, Order, State, Suggestion, Wish},
+            lease::{Lease, Taken},
+            records::{State, Suggestion},
         },
     },
     clock::Clock,
     telemetry::acme::Figures,
-    tls::{
-        certificates::{Certificates, Origin},
-        pem,
-    },
+    tls::certificates::{Certificates, Origin},
 };
-
-/// Longest error that is kept, in characters: the authority writes what it likes.
-const ERROR_LEN_MAX: usize = 2000;
 
 /// Keeps the certificates that are shown fresh.
 pub struct Renewal {
@@ -42,15 +45,7 @@ pub struct Renewal {
     shown: Mutex<Option<Shown>>,
     /// What is to be given up when the round is broken off.
     held: Mutex<Option<Lease>>,
-}
-
-/// The newest certificate that this process knows.
-#[derive(Clone, Debug)]
-struct Shown {
-    number: u64,
-    wish: Wish,
-    chain: String,
-    said: Said,
+    rest: Rest,
 }
 
 /// Whether a certificate is ordered that is not due yet.
@@ -79,33 +74,6 @@ enum Plan {
     Order,
 }
 
-/// What an operator wants to know.
-#[derive(Clone, Debug)]
-pub struct Status {
-    pub directory: String,
-    pub names: Vec<String>,
-    pub certificate: Option<CertificateStatus>,
-    /// When one is ordered, if nothing changes.
-    pub due: OffsetDateTime,
-    pub attempted: Option<OffsetDateTime>,
-    pub succeeded: Option<OffsetDateTime>,
-    /// In a row.
-    pub failures: u32,
-    pub error: Option<(OffsetDateTime, String)>,
-    /// Whether a process is ordering now.
-    pub busy: bool,
-}
-
-#[derive(Clone, Debug)]
-pub struct CertificateStatus {
-    pub names: Vec<String>,
-    pub directory: String,
-    pub serial: String,
-    pub begins: OffsetDateTime,
-    pub expires: OffsetDateTime,
-    pub key_type: String,
-}
-
 impl fmt::Debug for Renewal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Renewal").field("settings", &self.settings).finish_non_exhaustive()
@@ -125,6 +93,7 @@ impl Acme {
             figures,
             shown: Mutex::default(),
             held: Mutex::default(),
+            rest: Rest::while_set(self.resting.clone()),
         }
     }
 }
@@ -161,13 +130,29 @@ impl Renewal {
             () = stopped => {}
             () = rounds => {}
         }
-        self.let_go().await;
+        if !self.rest.is_wanted() {
+            self.let_go().await;
+        }
     }
 
     /// One round; returns how long to wait for the next.
     async fn round(&self) -> std::time::Duration {
         let poll = self.settings.poll;
-        match self.turn(Urgency::WhenDue).await {
+        match self.rest.stance() {
+            Stance::Resting => {
+                // What others have ordered is shown all the same; a failure is logged.
+                let _ = self.look().await.inspect_err(unlooked);
+                return poll;
+            }
+            // What was broken off kept its lease, as giving it up is a write, too.
+            Stance::Resumed => self.let_go().await,
+            Stance::Working => {}
+        }
+        let turned = tokio::select! {
+            turned = self.turn(Urgency::WhenDue) => turned,
+            () = self.rest.begins() => return std::time::Duration::ZERO,
+        };
+        match turned {
             Ok(Outcome::NotDue(until)) => (until - self.clock.now()).try_into().unwrap_or_default(),
             // A failure was logged where it happened.
             Ok(Outcome::Issued(_) | Outcome::Busy) | Err(_) => poll,
@@ -264,164 +249,6 @@ impl Renewal {
         Ok(state)
     }
 
-    async fn adopt(&self) -> Result<(), Failure> {
-        let highest = self.vault.highest::<Certificate>().await?;
-        let known = self.shown().map(|shown| shown.number);
-        if highest.is_none() || highest <= known {
-            return Ok(());
-        }
-        let Some(newest) = self.vault.newest::<Certificate>().await? else { return Ok(()) };
-        let Certificate { wish, chain, key, .. } = newest.record;
-        let unfit = |why: String| failed(format!("the stored certificate {} cannot be shown: {why}", newest.number));
-        let pair = pem::parse(chain.as_bytes(), key.expose().as_bytes(), self.clock.now());
-        let pair = pair.map_err(|problem| unfit(problem.to_string()))?;
-        let said = keys::said(&chain).ok_or_else(|| unfit("it cannot be read".to_owned()))?;
-        for warning in pair.warnings() {
-            tracing::error!("the certificate of {}: {warning}", wish.directory);
-        }
-        tracing::info!(
-            certificate.serial = said.serial,
-            certificate.expires = %said.life.expires,
-            "a certificate for {} is shown from now on",
-            pair.names().join(", ")
-        );
-        self.certificates.replace(Origin::Issued, vec![pair]);
-        let shown = Shown { number: newest.number, wish, chain, said };
-        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown);
-        Ok(())
-    }
-
-    async fn ask(&self, state: State) -> Result<Outcome, Failure> {
-        let now = self.clock.now();
-        let Some(shown) = self.shown() else { return Ok(Outcome::NotDue(now)) };
-        let (window, ask_again) = match self.authority.suggestion(&shown.chain).await {
-            Ok(Some((window, after))) => (Some(window), schedule::ask_again(now, after)),
-            Ok(None) => (None, schedule::ask_again(now, time::Duration::DAY)),
-            Err(failure) => {
-                tracing::info!("{failure}; it is asked again later");
-                let before = self.suggestion(&state).and_then(|suggestion| suggestion.window);
-                (before, now + schedule::ASK_AGAIN_AFTER_FAILURE)
-            }
-        };
-        let suggestion = Suggestion { certificate: shown.number, window, ask_again };
-        let state = State { suggestion: Some(suggestion), ..state };
-        self.vault.put_state(&state).await.map_err(Failure::from).inspect_err(unlooked)?;
-        let due = self.due(&state);
-        tracing::info!(
-            certificate.serial = shown.said.serial,
-            "the certificate will be renewed at {due}, {}",
-            if window.is_some() { "as its authority wants it" } else { "by its age" }
-        );
-        Ok(Outcome::NotDue(due.min(ask_again)))
-    }
-
-    async fn order(&self, lease: &Lease, state: State) -> Result<Outcome, Failure> {
-        let before = self.shown();
-        let replaced = before.as_ref().filter(|shown| shown.wish.directory == self.settings.directory);
-        let obtained = self.authority.obtain(lease, replaced.map(|shown| shown.chain.as_str())).await;
-        let stored = match obtained {
-            Ok(certificate) => {
-                self.vault.put(lease.number(), &certificate).await.map(|()| certificate).map_err(Failure::from)
-            }
-            Err(failure) => Err(failure),
-        };
-        match stored {
-            Ok(certificate) => self.succeeded(lease, before, &certificate).await,
-            Err(failure) => {
-                self.failed(state, &failure).await;
-                Err(failure)
-            }
-        }
-    }
-
-    async fn succeeded(
-        &self,
-        lease: &Lease,
-        before: Option<Shown>,
-        certificate: &Certificate,
-    ) -> Result<Outcome, Failure> {
-        let now = Some(self.clock.now());
-        let wish = Some(certificate.wish.clone());
-        let state = State { attempted: now, succeeded: now, wish, ..State::default() };
-        if let Some(figures) = &self.figures {
-            figures.succeeded();
-        }
-        // The certificate stands: what is left to write down, or to take away, is not worth its loss.
-        let tidied = async {
-            self.vault.put_state(&state).await?;
-            self.vault.sweep::<Order>(lease.number()).await?;
-            // The one before stays, for whoever has just seen its number.
-            let old = before.map_or(0, |shown| shown.number.saturating_sub(1));
-            self.vault.sweep::<Certificate>(old).await
-        };
-        if let Err(error) = tidied.await {
-            tracing::warn!("after a certificate was issued: {error}");
-        }
-        self.look().await?;
-        let serial = keys::said(&certificate.chain).map(|said| said.serial);
-        Ok(Outcome::Issued(serial.unwrap_or_default()))
-    }
-
-    async fn failed(&self, state: State, failure: &Failure) {
-        let now = self.clock.now();
-        let wish = self.settings.wish();
-        let failures = if state.wish.as_ref() == Some(&wish) { state.failures.saturating_add(1) } else { 1 };
-        let life = self.shown().map(|shown| shown.said.life);
-        let left = life.map(|life| life.expires - now);
-        let pause = schedule::pause(failures, failure.trouble, failure.retry_after, left, chance());
-        let text = format!("no certificate was issued: {failure}; it is tried again in {} s", pause.whole_seconds());
-        // A third of its life is left at the time when it is usually renewed.
-        let alarming = life.is_none_or(|life| life.expires - now < (life.expires - life.begins) / 3);
-        if alarming {
-            tracing::error!("{text}");
-        } else {
-            tracing::warn!("{text}");
-        }
-        if let Some(figures) = &self.figures {
-            figures.failed();
-        }
-        let error = LastError { at: now, text: failure.text.chars().take(ERROR_LEN_MAX).collect() };
-        let state = State {
-            failures,
-            not_before: Some(now + pause),
-            attempted: Some(now),
-            error: Some(error),
-            wish: Some(wish),
-            ..state
-        };
-        if let Err(error) = self.vault.put_state(&state).await {
-            tracing::warn!("the failure could not be written down: {error}");
-        }
-    }
-
-    /// How things stand.
-    ///
-    /// # Errors
-    /// When the vault cannot be read.
-    pub async fn status(&self) -> Result<Status, Failure> {
-        let state = self.look().await?;
-        let certificate = self.shown().map(|shown| CertificateStatus {
-            names: shown.wish.names,
-            directory: shown.wish.directory,
-            serial: shown.said.serial,
-            begins: shown.said.life.begins,
-            expires: shown.said.life.expires,
-            key_type: shown.wish.key_type,
-        });
-        let due = self.due(&state).max(self.clock.now());
-        Ok(Status {
-            directory: self.settings.directory.clone(),
-            names: self.settings.names.clone(),
-            certificate,
-            due: self.blocked_until(&state).map_or(due, |until| due.max(until)),
-            attempted: state.attempted,
-            succeeded: state.succeeded,
-            failures: state.failures,
-            error: state.error.map(|error| (error.at, error.text)),
-            busy: lease::is_held(&self.vault).await?,
-        })
-    }
-
     /// Gives up the lease, if this process holds it.
     async fn let_go(&self) {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -431,10 +258,6 @@ impl Renewal {
             tracing::warn!("the right to order certificates could not be given up, and ends by itself: {error}");
         }
     }
-
-    fn shown(&self) -> Option<Shown> {
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
 }
 
 fn unlooked(failure: &Failure) {
@@ -443,11 +266,4 @@ fn unlooked(failure: &Failure) {
 
 fn failed(text: String) -> Failure {
     Failure { text, trouble: Trouble::Passing, retry_after: None, ends_the_order: false }
-}
-
-/// Random, or in the middle where nothing random can be had.
-fn chance() -> u16 {
-    let mut bytes = [0x80, 0];
-    let _ = getrandom::fill(&mut bytes);
-    u16::from_be_bytes(bytes)
 }

@@ -1,6 +1,12 @@
 //! Certificates that an authority issues: what the configuration means for them, and the two commands about them.
 
-use std::{fmt, future::Future, io::Write, path::Path, sync::Arc};
+use std::{
+    fmt,
+    future::Future,
+    io::Write,
+    path::Path,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
@@ -17,7 +23,10 @@ use crate::{
         answers::Answers,
         hook::Hook,
         keys,
-        renewal::{self, CertificateStatus, Outcome, Renewal, Status},
+        renewal::{
+            self, Outcome, Renewal,
+            status::{CertificateStatus, Status},
+        },
         vault::seal::Sealing,
     },
     app::bucket,
@@ -30,12 +39,15 @@ use crate::{
     registry::layout::Layout,
     secret::Secret,
     server::challenges::Challenges,
-    store::{Store, filesystem::Filesystem},
+    store::{Store, filesystem::Filesystem, readonly::ReadOnly},
     tls::{certificates::Certificates, trust},
 };
 
 /// Below the directory of the state.
 const PLACE: &str = "acme";
+
+const NO_STORAGE: &str = "edge.acme.state is storage, but with edge.upstream another registry answers: there is no storage \
+                          of ours that could be written, whatever edge.shadow reads; name a directory in edge.acme.state";
 
 /// Whether a certificate is ordered that is not due yet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -63,25 +75,38 @@ pub(super) fn challenges(acme: &Acme) -> Arc<dyn Challenges> {
     Arc::new(Proofs(acme.answers()))
 }
 
-/// Over `store` where the registry's storage holds the state; `None` where no authority is asked.
-pub(super) fn open(config: &Config, store: Option<&Arc<dyn Store>>, clock: &Arc<dyn Clock>) -> Result<Option<Acme>> {
+/// Over `store` where the registry's storage holds the state, as long as `read_only` is not set; `None` where no authority
+/// is asked.
+pub(super) fn open(
+    config: &Config,
+    store: Option<&Arc<dyn Store>>,
+    read_only: &Arc<AtomicBool>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Option<Acme>> {
     let Some(acme) = &config.http.acme else { return Ok(None) };
-    let settings = settings(config, acme)?;
-    let (store, root, sealing) = match &acme.state {
-        State::Directory(path) => (directory(path)?, PLACE.parse().context("a name of ours")?, Sealing::Plain),
-        State::Storage { secret } => {
-            if config.storage.read_only {
-                bail!(
-                    "edge.acme.state is storage, but storage.maintenance.readonly keeps anything from being written there"
-                );
-            }
-            let secret = Secret::new(secret.expose().clone().into_bytes());
-            let store = store
-                .context("edge.acme.state is storage, but another registry answers: there is no storage of ours")?;
-            (Arc::clone(store), Layout.acme(), Sealing::Encrypted(secret))
+    let (settings, clock) = (settings(config, acme)?, Arc::clone(clock));
+    Ok(Some(match &acme.state {
+        State::Directory(path) => {
+            let root = PLACE.parse().context("a name of ours")?;
+            Acme::new(settings, directory(path)?, root, Sealing::Plain, clock)
         }
-    };
-    Ok(Some(Acme::new(settings, store, root, sealing, Arc::clone(clock))))
+        State::Storage { secret } => {
+            let secret = Secret::new(secret.expose().clone().into_bytes());
+            let store = Arc::clone(store.context(NO_STORAGE)?);
+            let store = Arc::new(ReadOnly::while_set(store, Arc::clone(read_only)));
+            Acme::new(settings, store, Layout.acme(), Sealing::Encrypted(secret), clock)
+                .resting_while(Arc::clone(read_only))
+        }
+    }))
+}
+
+/// A certificate is ordered by writing.
+pub(super) fn refuse_to_read_only(config: &Config) -> Result<()> {
+    let in_storage = config.http.acme.as_ref().is_some_and(|acme| matches!(acme.state, State::Storage { .. }));
+    if in_storage && config.storage.read_only {
+        bail!("edge.acme.state is storage, but storage.maintenance.readonly keeps anything from being written there");
+    }
+    Ok(())
 }
 
 fn directory(path: &Path) -> Result<Arc<dyn Store>> {
@@ -98,8 +123,9 @@ fn directory(path: &Path) -> Result<Arc<dyn Store>> {
 pub(super) fn check(config: &Config) -> Result<()> {
     let Some(acme) = &config.http.acme else { return Ok(()) };
     if matches!(acme.state, State::Storage { .. }) && config.edge.upstream.is_some() {
-        bail!("edge.acme.state is storage, but another registry answers: there is no storage of ours");
+        bail!(NO_STORAGE);
     }
+    refuse_to_read_only(config)?;
     settings(config, acme).map(drop)
 }
 
@@ -157,6 +183,7 @@ pub fn status(config: &Config, out: &mut impl Write) -> Result<()> {
 /// # Errors
 /// When there is no certificate where one was due.
 pub fn renew(config: &Config, urgency: Urgency, out: &mut impl Write) -> Result<()> {
+    refuse_to_read_only(config)?;
     let outcome = run(async {
         let renewal = alone(config)?;
         let urgency = match urgency {
@@ -185,21 +212,30 @@ fn alone(config: &Config) -> Result<Renewal> {
     let Some(configured) = &config.http.acme else {
         bail!("edge.acme is not enabled in this configuration");
     };
-    let store: Arc<dyn Store> = match (&configured.state, &config.storage.driver) {
-        (State::Storage { .. }, Driver::Memory) => {
-            bail!("edge.acme.state is storage, and that is another process's memory")
-        }
-        (State::Storage { .. }, Driver::S3(s3)) => Arc::new(bucket::unasked(config, s3, &clock)?),
-        (State::Storage { .. }, Driver::Filesystem { root, .. }) => {
-            Arc::new(Filesystem::open(root).context("storage.filesystem cannot be used")?)
-        }
-        (State::Storage { .. }, Driver::None) => {
-            bail!("edge.acme.state is storage, but another registry answers: there is no storage of ours")
-        }
-        (State::Directory(path), _) => directory(path)?,
+    let store = match configured.state {
+        State::Directory(_) => None,
+        State::Storage { .. } => Some(shared(config, &clock)?),
     };
-    let acme = open(config, Some(&store), &clock)?.context("edge.acme is not enabled in this configuration")?;
+    let read_only = Arc::new(AtomicBool::new(config.storage.read_only));
+    let acme = open(config, store.as_ref(), &read_only, &clock)?;
+    let acme = acme.context("edge.acme is not enabled in this configuration")?;
     Ok(acme.renewal(Arc::new(Certificates::default()), None))
+}
+
+/// The registry's storage, where it holds the state.
+fn shared(config: &Config, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Store>> {
+    if config.edge.upstream.is_some() {
+        bail!(NO_STORAGE);
+    }
+    Ok(match &config.storage.driver {
+        Driver::Memory => bail!("edge.acme.state is storage, and that is another process's memory"),
+        Driver::S3(s3) => Arc::new(bucket::unasked(config, s3, clock)?),
+        Driver::Filesystem { root, .. } => {
+            let opened = if config.storage.read_only { Filesystem::open_to_read(root) } else { Filesystem::open(root) };
+            Arc::new(opened.context("storage.filesystem cannot be used")?)
+        }
+        Driver::None => bail!(NO_STORAGE),
+    })
 }
 
 /// A status at a time.

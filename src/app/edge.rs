@@ -14,7 +14,7 @@ use crate::{
     },
     server::{
         bounds::{self, Deadlines},
-        descriptors,
+        descriptors::{self, Costs, Share},
     },
 };
 
@@ -23,21 +23,34 @@ pub(super) fn admission(config: &Config) -> Arc<Admission> {
     Arc::new(Admission::new(settings(&config.edge), config.edge.rates.clients_max.get()))
 }
 
+/// How many connections the system has descriptors for, under the configuration of the start: what takes more than one for
+/// a client, and upstreams, change with a restart alone.
+pub(super) fn share(config: &Config) -> Share {
+    let passes_on = !config.http.passthrough.is_empty();
+    let upstream = config.edge.upstream.as_ref().map_or(0, |upstream| upstream.connections_max.get());
+    descriptors::share(Costs { each: if passes_on { 2 } else { 1 }, upstream })
+}
+
 /// Tells of connections that the system has no descriptors for.
-pub(super) fn complain(limits: &Limits) {
-    let (wanted, fit) = (limits.connections.get(), descriptors::connections_max());
-    if fit < wanted {
-        tracing::warn!(
-            "edge.limits.connections is {wanted}, but the system's limit of descriptors leaves {fit}: raise it \
-             (LimitNOFILE in the unit of systemd)"
-        );
+pub(super) fn complain(edge: &edge::Edge, share: Share) {
+    let complain = |key, wanted, fit| {
+        if fit < wanted {
+            tracing::warn!(
+                "{key} is {wanted}, but the system's limit of descriptors leaves {fit}: raise it (LimitNOFILE in the unit \
+                 of systemd)"
+            );
+        }
+    };
+    complain("edge.limits.connections", edge.limits.connections.get(), share.clients);
+    if let Some(upstream) = &edge.upstream {
+        complain("edge.upstream.connections_max", upstream.connections_max.get(), share.upstream);
     }
 }
 
 /// What is in force together with everything else that requests go by.
-pub(super) fn bounds(limits: &Limits) -> (bounds::Limits, Deadlines) {
+pub(super) fn bounds(limits: &Limits, share: Share) -> (bounds::Limits, Deadlines) {
     let bounds = bounds::Limits {
-        connections: limits.connections.get().min(descriptors::connections_max()),
+        connections: limits.connections.get().min(share.clients),
         connections_per_address: limits.connections_per_address.map_or(usize::MAX, std::num::NonZero::get),
         head_bytes: limits.header_size_max,
         target_bytes: limits.uri_size_max,

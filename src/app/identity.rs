@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -61,6 +61,22 @@ struct Held {
     authorities: Vec<Vec<CertificateDer<'static>>>,
 }
 
+/// Files that were read and found good, and are not in force yet.
+pub(super) struct Prepared {
+    /// One for each of the files.
+    pairs: Vec<Pair>,
+    /// What is to be said where none of them is for our host.
+    uncovered: Option<String>,
+    /// `None` leaves those that are in force.
+    clients: Option<Believed>,
+}
+
+/// Whose certificates are believed of clients.
+struct Believed {
+    authorities: Vec<Vec<CertificateDer<'static>>>,
+    terms: tls::Prepared,
+}
+
 impl server::Handshakes for Identity {
     fn answer(&self, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>> {
         self.terms.for_name(hello.server_name())
@@ -85,8 +101,9 @@ pub(super) fn load(config: &Config, clock: &Arc<dyn Clock>) -> Result<Option<Arc
         tracing::warn!("{warning}");
     }
     let certificates = Arc::new(Certificates::with(pairs.clone(), unknown(tls)));
-    let terms = Terms::new(&settings, Arc::clone(&certificates)).context("http.tls")?;
-    let held = Mutex::new(Held { pairs, authorities: authorities(&settings).context("http.tls.clientcas")? });
+    let authorities = authorities(&settings).context("http.tls.clientcas")?;
+    let terms = Terms::new(&settings, &authorities, Arc::clone(&certificates)).context("http.tls")?;
+    let held = Mutex::new(Held { pairs, authorities });
     let clock = Arc::clone(clock);
     Ok(Some(Arc::new(Identity { sources, settings, clock, certificates, terms, held, stamps, authority })))
 }
@@ -96,7 +113,9 @@ pub(super) fn check(config: &Config, clock: &dyn Clock) -> Result<Vec<String>> {
     let Some(tls) = &config.http.tls else { return Ok(Vec::new()) };
     let (pairs, warnings) = Sources::new(config, tls).read(clock)?;
     let certificates = Arc::new(Certificates::with(pairs, unknown(tls)));
-    Terms::new(&settings(tls, config.http.http2), certificates).context("http.tls")?;
+    let settings = settings(tls, config.http.http2);
+    let authorities = authorities(&settings).context("http.tls.clientcas")?;
+    Terms::new(&settings, &authorities, certificates).context("http.tls")?;
     Ok(warnings)
 }
 
@@ -116,7 +135,7 @@ impl Identity {
 
     /// Those of files that are in force.
     pub(super) fn pairs(&self) -> Vec<Pair> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).pairs.clone()
+        self.held().pairs.clone()
     }
 
     pub(super) const fn stamps(&self) -> &Stamps {
@@ -128,13 +147,38 @@ impl Identity {
         watched(&self.sources, &self.settings)
     }
 
-    /// Reads all files and puts nothing in force.
+    /// Reads all files, once, and puts nothing in force: that is [`Identity::take`]'s.
     ///
     /// # Errors
     /// What is wrong with one of them.
-    pub(super) fn judge(&self) -> Result<()> {
-        self.sources.read(self.clock.as_ref())?;
-        authorities(&self.settings).context("http.tls.clientcas").map(drop)
+    pub(super) fn prepare(&self) -> Result<Prepared> {
+        let load = |files: &Files| files.load(self.sources.strictness, self.clock.now());
+        let pairs = self.sources.files.iter().map(load).collect::<Result<Vec<_>, _>>().context("http.tls")?;
+        let uncovered = self.sources.uncovered(&pairs);
+        if let (Some(warning), Strictness::Strict) = (&uncovered, self.sources.strictness) {
+            bail!("{warning}");
+        }
+        let clients = self.clients().context("http.tls.clientcas")?;
+        Ok(Prepared { pairs, uncovered, clients })
+    }
+
+    /// Puts in force what was prepared; says what has changed, and what is remarkable about it.
+    pub(super) fn take(&self, prepared: Prepared) -> Vec<String> {
+        let Prepared { pairs, uncovered, clients } = prepared;
+        let mut held = self.held();
+        let compared = self.sources.files.iter().zip(&pairs).zip(&held.pairs);
+        let mut said: Vec<_> = compared.flat_map(|((files, read), before)| news(files, read, before)).collect();
+        if !said.is_empty() {
+            said.extend(uncovered);
+        }
+        self.certificates.replace(Origin::Files, pairs.clone());
+        held.pairs = pairs;
+        if let Some(Believed { authorities, terms }) = clients {
+            self.terms.take(terms);
+            held.authorities = authorities;
+            said.push("the authorities of clients have changed: no earlier session is taken up again".to_owned());
+        }
+        said
     }
 
     /// Reads all files again and puts in force what is good; says what has changed, and what is remarkable about it.
@@ -143,36 +187,26 @@ impl Identity {
     /// What is wrong with which files. In the place of each, what was read before stays in force; good files that stand
     /// beside it are taken.
     pub(super) fn reload(&self) -> Result<Vec<String>> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut said, mut faults) = (Vec::new(), Vec::new());
-        let mut pairs = held.pairs.clone();
+        let (before, mut faults) = (self.pairs(), Vec::new());
+        let mut pairs = before.clone();
         for (files, pair) in self.sources.files.iter().zip(&mut pairs) {
             match files.load(self.sources.strictness, self.clock.now()) {
-                Ok(read) if read.shows_what(pair) && read.warnings() == pair.warnings() => {}
-                Ok(read) => {
-                    if !read.shows_what(pair) {
-                        said.push(described(files, &read));
-                    }
-                    said.extend(read.warnings().iter().map(|warning| about(files, warning)));
-                    *pair = read;
-                }
+                Ok(read) => *pair = read,
                 Err(error) => faults.push(error.to_string()),
             }
         }
-        match self.sources.uncovered(&pairs) {
-            Some(warning) if self.sources.strictness == Strictness::Strict => faults.push(warning),
-            warning => {
-                if !said.is_empty() {
-                    said.extend(warning);
-                }
-                self.certificates.replace(Origin::Files, pairs.clone());
-                held.pairs = pairs;
-            }
+        let mut uncovered = self.sources.uncovered(&pairs);
+        if self.sources.strictness == Strictness::Strict
+            && let Some(warning) = uncovered.take()
+        {
+            faults.push(warning);
+            pairs = before;
         }
-        match self.reload_authorities(&mut held) {
-            Ok(changed) => said.extend(changed),
-            Err(error) => faults.push(error.to_string()),
-        }
+        let clients = self.clients().unwrap_or_else(|error| {
+            faults.push(error.to_string());
+            None
+        });
+        let said = self.take(Prepared { pairs, uncovered, clients });
         if faults.is_empty() {
             return Ok(said);
         }
@@ -182,15 +216,29 @@ impl Identity {
         Err(anyhow!("{}; in its place what was read before is served", faults.join("; ")))
     }
 
-    fn reload_authorities(&self, held: &mut Held) -> Result<Option<String>, tls::Error> {
-        let read = authorities(&self.settings)?;
-        if read == held.authorities {
+    /// The authorities of clients as their files have them now; `None` where nothing has changed.
+    fn clients(&self) -> Result<Option<Believed>, tls::Error> {
+        let authorities = authorities(&self.settings)?;
+        if authorities == self.held().authorities {
             return Ok(None);
         }
-        self.terms.replace(&self.settings)?;
-        held.authorities = read;
-        Ok(Some("the authorities of clients have changed: no earlier session is taken up again".to_owned()))
+        let terms = self.terms.prepare(&self.settings, &authorities)?;
+        Ok(Some(Believed { authorities, terms }))
     }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a file brings that was not there before.
+fn news(files: &Files, read: &Pair, before: &Pair) -> Vec<String> {
+    let is_another = !read.shows_what(before);
+    if !is_another && read.warnings() == before.warnings() {
+        return Vec::new();
+    }
+    let described = is_another.then(|| described(files, read));
+    described.into_iter().chain(read.warnings().iter().map(|warning| about(files, warning))).collect()
 }
 
 impl Sources {
@@ -301,4 +349,47 @@ fn client_settings(clients: &Clients) -> client::Settings {
         Demand::RequireAndVerify => client::Mode::RequireAndVerify,
     };
     client::Settings { mode, authorities: clients.roots.clone(), depth_max: clients.depth_max }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{clock::SystemClock, config::environment::Environment};
+
+    #[test]
+    fn what_was_read_is_what_is_taken() {
+        tls::install_provider();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let directory = tempfile::tempdir().unwrap();
+        let made = |name: &str| {
+            development::ensure(&directory.path().join(name), &["a.test".to_owned()], clock.as_ref()).unwrap()
+        };
+        let (shown, next) = (made("one"), made("two"));
+        let text = format!(
+            "version: 0.1\nauth: none\nstorage: inmemory\nhttp: {{tls: {{certificate: {0}, key: {1}, clientcas: [{2}]}}}}\n",
+            shown.certificate.display(),
+            shown.key.display(),
+            shown.authority.display()
+        );
+        let config = Config::parse(&text, "f.yml", &Environment::default()).unwrap().config;
+        let identity = load(&config, &clock).unwrap().unwrap();
+        let serial = || identity.pairs()[0].serial().to_string();
+        let first = serial();
+
+        let files = [&shown.certificate, &shown.key, &shown.authority];
+        for (file, with) in files.into_iter().zip([&next.certificate, &next.key, &next.authority]) {
+            std::fs::copy(with, file).unwrap();
+        }
+        let prepared = identity.prepare().unwrap();
+        assert_eq!(serial(), first, "nothing is in force yet");
+        for file in files {
+            std::fs::write(file, "this is nothing").unwrap();
+        }
+        let said = identity.take(prepared);
+        assert!(said.len() == 2 && said[1].contains("authorities of clients have changed"), "{said:?}");
+        let second = serial();
+        assert_ne!(second, first);
+        assert!(identity.prepare().is_err() && identity.reload().is_err());
+        assert_eq!(serial(), second);
+    }
 }

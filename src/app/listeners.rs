@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     admission::Admission,
     api::Scheme,
-    app::{edge, identity::Identity},
+    app::{edge, identity::Identity, presented::Presented},
     config::{
         self, Config,
         address::Address as HostPort,
@@ -20,7 +20,6 @@ use crate::{
     server::{
         self, Bound, Endpoint, Handshakes, Server, Serves,
         address::Address,
-        challenges::Challenges,
         debug::Debug,
         inherited::Inherited,
         passthrough::Passthrough,
@@ -33,13 +32,11 @@ use crate::{
 /// Binds every address or none.
 pub(super) fn bind(
     config: &Config,
-    identity: Option<&Arc<Identity>>,
+    presented: &Presented,
     admission: Arc<Admission>,
-    challenges: Option<Arc<dyn Challenges>>,
-    passthrough: Option<&Arc<Passthrough>>,
     inherited: &mut Inherited,
 ) -> Result<Server> {
-    Server::bind_with(settings(config, identity, admission, challenges, passthrough)?, inherited).map_err(Into::into)
+    Server::bind_with(settings(config, presented, admission)?, inherited).map_err(Into::into)
 }
 
 /// Sockets that came with this process. To be called before anything else opens descriptors.
@@ -63,14 +60,10 @@ pub(super) fn close_unused(by: PassedBy, inherited: &mut Inherited) {
     }
 }
 
-fn settings(
-    config: &Config,
-    identity: Option<&Arc<Identity>>,
-    admission: Arc<Admission>,
-    challenges: Option<Arc<dyn Challenges>>,
-    passthrough: Option<&Arc<Passthrough>>,
-) -> Result<server::Settings> {
-    let endpoint = |listener| endpoint(listener, identity, passthrough);
+fn settings(config: &Config, presented: &Presented, admission: Arc<Admission>) -> Result<server::Settings> {
+    let Presented { identity, challenges, passing, .. } = presented;
+    let (challenges, passthrough) = (challenges.clone(), passing.as_ref().map(|passing| &passing.rim));
+    let endpoint = |listener| endpoint(listener, identity.as_ref(), passthrough);
     let mut listeners = config.http.listeners.iter().map(endpoint).collect::<Result<Vec<_>>>()?;
     if let Some(redirect) = &config.http.redirect {
         listeners.push(Endpoint {
@@ -85,7 +78,7 @@ fn settings(
         listeners
             .push(Endpoint { serves: Serves::Challenges, ..Endpoint::new(Address::tcp(&place.to_string())?, None) });
     }
-    let (limits, deadlines) = edge::bounds(&config.edge.limits);
+    let (limits, deadlines) = edge::bounds(&config.edge.limits, edge::share(config));
     // Said anew when it is told to stop.
     let drain = None;
     let proxies = proxies(&config.edge.proxies);

@@ -16,7 +16,7 @@ use crate::{
     config::{Config, storage::Driver},
     health::Health,
     registry::Registry,
-    server::{self, control::Rules},
+    server::{self, control::Rules, descriptors::Share},
 };
 
 /// What stays the same as long as the process lives.
@@ -28,6 +28,7 @@ pub(super) struct Fixed {
     /// Whether the configuration in force refuses writes; for those who write without being asked to.
     pub(super) read_only: Arc<AtomicBool>,
     writes: Writes,
+    share: Share,
     /// Whether the registry knows addresses to redirect to.
     pub(super) locates: Locates,
 }
@@ -76,7 +77,7 @@ impl Fixed {
         let untried = config.storage.read_only && matches!(config.storage.driver, Driver::S3(_));
         let writes = if untried { Writes::Untried } else { Writes::Tried };
         let read_only = Arc::new(AtomicBool::new(config.storage.read_only));
-        Self { answering, admission, health, demoted, read_only, writes, locates }
+        Self { answering, admission, health, demoted, read_only, writes, share: edge::share(config), locates }
     }
 
     /// Changes nothing.
@@ -94,7 +95,7 @@ impl Fixed {
                 Arc::new(Rim(gateway.limited_by(Arc::clone(&self.admission))))
             }
         };
-        let (limits, deadlines) = edge::bounds(&config.edge.limits);
+        let (limits, deadlines) = edge::bounds(&config.edge.limits, self.share);
         let proxies = listeners::proxies(&config.edge.proxies);
         Ok(Rules { handler, limits, deadlines, proxies })
     }
@@ -102,7 +103,7 @@ impl Fixed {
     /// Puts in force what is beside the rules who may come in, and at which rate.
     pub(super) fn admit(&self, config: &Config) {
         self.admission.replace(edge::settings(&config.edge));
-        edge::complain(&config.edge.limits);
+        edge::complain(&config.edge, self.share);
     }
 
     /// That those rules are in force.
@@ -114,12 +115,6 @@ impl Fixed {
     /// What a configuration asks for in vain before a restart, beyond what single keys say.
     pub(super) fn in_vain(&self, config: &Config) -> Vec<&'static str> {
         let mut said = Vec::new();
-        if matches!(self.answering, Answering::Front(_)) {
-            said.push(
-                "edge.upstream: before another registry auth, edge.external_url, http.prefix, http.headers and edge.hsts are \
-                 those of the start until a restart or an upgrade",
-            );
-        }
         if self.must_stay_read_only(config) {
             said.push(
                 "storage.maintenance.readonly.enabled: what the bucket can do was not tried at the start: writes begin \

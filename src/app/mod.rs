@@ -18,14 +18,14 @@ use tokio::{
 };
 
 use crate::{
-    acme::{Acme, renewal::Renewal},
+    acme::renewal::Renewal,
     app::{
         behind::Behind,
-        identity::Identity,
         lifecycle::Lifecycle,
         live::Fixed,
         logs::Logs,
         manager::Manager,
+        presented::Presented,
         reload::Reloader,
         signals::Signals,
         upgrade::{Estate, Invocation},
@@ -65,6 +65,7 @@ mod networks;
 mod observe;
 mod passthrough;
 mod policy;
+mod presented;
 mod reload;
 mod signals;
 mod storage;
@@ -154,23 +155,13 @@ impl App {
             Behind::build(config, &health, &clock, &metrics).await?;
         let registry = answering.registry().cloned();
         let admission = edge::admission(config);
-        edge::complain(&config.edge.limits);
+        edge::complain(&config.edge, edge::share(config));
         let fixed =
             Fixed::new(config, answering, Arc::clone(&admission), health.clone(), Arc::clone(&demoted), locates);
         let handler = fixed.rules(config, trust::authority(&config.auth, &clock)?)?.handler;
-        let identity = identity::load(config, &clock)?;
-        let acme = acme::open(config, storage.as_ref(), &clock)?;
-        let renewal = renewal(acme.as_ref(), identity.as_deref(), &metrics).await?;
-        let challenges = acme.as_ref().map(acme::challenges);
-        let passthrough = passthrough::build(config, identity.as_ref().map(|identity| identity.certificates()));
-        let server = listeners::bind(
-            config,
-            identity.as_ref(),
-            Arc::clone(&admission),
-            challenges,
-            passthrough.as_ref().map(|passing| &passing.rim),
-            inherited,
-        )?;
+        let presented = Presented::build(config, storage.as_ref(), &fixed.read_only, &clock, &metrics).await?;
+        let server = listeners::bind(config, &presented, Arc::clone(&admission), inherited)?;
+        let Presented { identity, renewal, passing, .. } = presented;
         let debug = listeners::bind_debug(config, inherited).await?;
         listeners::close_unused(config.passed.by, inherited);
         listeners::report(&server, debug.as_ref());
@@ -201,7 +192,7 @@ impl App {
             current: ArcSwap::new(loaded),
             fixed,
             identity,
-            own_names: passthrough.map(|passing| passing.own),
+            own_names: passing.map(|passing| passing.own),
             control: control.clone(),
             logs: Arc::new(logs),
             metrics,
@@ -260,15 +251,6 @@ fn estate(config: &Config, server: &Server, debug: Option<&Debug>) -> Result<Est
         estate.add(listeners::operators(configured), debug)?;
     }
     Ok(estate)
-}
-
-/// What keeps certificates from an authority fresh, where there are any.
-async fn renewal(acme: Option<&Acme>, identity: Option<&Identity>, metrics: &Metrics) -> Result<Option<Renewal>> {
-    let Some((acme, identity)) = acme.zip(identity) else { return Ok(None) };
-    let figures = metrics.acme().context("the metrics cannot be set up")?;
-    let renewal = acme.renewal(Arc::clone(identity.certificates()), Some(figures));
-    renewal.prepare().await.context("edge.acme")?;
-    Ok(Some(renewal))
 }
 
 /// Where another registry answers, its servers are among the checks of health, and there is nothing else to ask.

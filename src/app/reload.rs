@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Error, Result};
 use arc_swap::ArcSwap;
 
 use crate::{
@@ -60,10 +60,11 @@ impl Reloader {
         let authority = trust::authority_again(&loaded.config.auth, &self.clock)?;
         let rules = self.fixed.rules(&loaded.config, authority)?;
         let access = self.logs.access().prepare(&loaded.config)?;
-        // Whole or not at all: with one bad certificate the good ones are not taken either.
-        self.identity.as_ref().map_or(Ok(()), |identity| identity.judge())?;
-        // The last that can fail: from here on there is no way back.
-        let said = self.identity.as_ref().map(|identity| identity.reload()).transpose().context("http.tls")?;
+        // Whole or not at all: with one bad certificate the good ones are not taken either. What was read is what is
+        // taken, whatever becomes of the files meanwhile.
+        let identity = self.identity.as_deref();
+        let shown = identity.map(|identity| Ok::<_, Error>((identity, identity.prepare()?))).transpose()?;
+        // Nothing below can fail.
         self.control.replace(rules);
         self.fixed.admit(&loaded.config);
         self.fixed.note(&loaded.config);
@@ -73,7 +74,9 @@ impl Reloader {
         self.logs.configure(&loaded.config);
         self.logs.access().take(access);
         self.logs.access().reopen();
-        said.iter().flatten().for_each(|line| tracing::info!("{line}"));
+        if let Some((identity, prepared)) = shown {
+            identity.take(prepared).iter().for_each(|line| tracing::info!("{line}"));
+        }
         let awaiting = self.first.needs_restart(&loaded);
         self.warn(&loaded, &awaiting);
         self.current.store(Arc::new(loaded));

@@ -14,7 +14,7 @@ use crate::{
         gate::Gate,
         gateway::{self, Gateway},
     },
-    app::{open_registry, policy, storage, trust},
+    app::{edge, open_registry, policy, storage, trust},
     auth::authority::Authority,
     clock::Clock,
     config::{
@@ -139,6 +139,7 @@ fn settings(config: &Config, upstream: &Upstream) -> Result<upstream::Settings> 
         host: upstream.host.clone(),
         scheme,
         prefix: config.http.prefix.clone(),
+        connections_max: edge::share(config).upstream,
         connect_timeout: upstream.connect_timeout,
         read_timeout: upstream.read_timeout,
         probing,

@@ -152,11 +152,15 @@ impl Config {
         };
         if let Some(acme) = &config.http.acme
             && acme.needs_visitors(config.http.redirect.as_ref())
-            && !config.edge.access.allow.is_empty()
+            && let Some(allow) =
+                edge.need_section("access")?.find("allow").filter(|_| !config.edge.access.allow.is_empty())
         {
-            let text = "shuts out the authority of edge.acme, which comes from anywhere: prove names by dns-01, in a \
-                        webroot, or with http-01 on edge.acme.http_address or edge.redirect_http_to_https";
-            warnings.push(Warning { key: "edge.access.allow".to_owned(), text: text.to_owned() });
+            warnings.push(Warning::of(
+                &allow,
+                "shuts out the authority of edge.acme, which comes from anywhere and is closed off before it can ask: prove \
+                 names by dns-01, in a webroot, or with http-01 on edge.acme.http_address or edge.redirect_http_to_https, \
+                 which answer everybody and serve nothing else",
+            ));
         }
         if let Some(upstream) = &config.edge.upstream {
             upstream.judge(document, config.edge.shadow.as_ref(), warnings)?;

@@ -1,6 +1,12 @@
-//! A store that is only ever read: whatever would change it is refused before it gets there.
+//! A store that is only read, ever or for a while: whatever would change it is refused before it gets there.
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,71 +19,85 @@ use crate::store::{
 
 /// Passes reads on to another store. Writes fail as on a read-only medium.
 #[derive(Debug)]
-pub struct ReadOnly(Arc<dyn Store>);
+pub struct ReadOnly {
+    inner: Arc<dyn Store>,
+    locked: Arc<AtomicBool>,
+}
 
 impl ReadOnly {
     #[must_use]
-    pub const fn new(inner: Arc<dyn Store>) -> Self {
-        Self(inner)
+    pub fn new(inner: Arc<dyn Store>) -> Self {
+        Self::while_set(inner, Arc::new(AtomicBool::new(true)))
     }
-}
 
-fn refused<T>(operation: Operation, key: &Key) -> Result<T> {
-    Err(Error::new(operation, key, Kind::Denied))
+    /// Only as long as this is set; otherwise writes are passed on, too.
+    #[must_use]
+    pub const fn while_set(inner: Arc<dyn Store>, locked: Arc<AtomicBool>) -> Self {
+        Self { inner, locked }
+    }
+
+    /// The store, where it may be written.
+    fn writable(&self, operation: Operation, key: &Key) -> Result<&dyn Store> {
+        if self.locked.load(Ordering::Relaxed) {
+            return Err(Error::new(operation, key, Kind::Denied));
+        }
+        Ok(self.inner.as_ref())
+    }
 }
 
 #[async_trait]
 impl Store for ReadOnly {
     fn limits(&self) -> &Limits {
-        self.0.limits()
+        self.inner.limits()
     }
 
     async fn head(&self, key: &Key) -> Result<Meta> {
-        self.0.head(key).await
+        self.inner.head(key).await
     }
 
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Object> {
-        self.0.get(key, range).await
+        self.inner.get(key, range).await
     }
 
-    async fn put(&self, key: &Key, _content: Vec<Bytes>, _precondition: Precondition) -> Result<()> {
-        refused(Operation::Put, key)
+    async fn put(&self, key: &Key, content: Vec<Bytes>, precondition: Precondition) -> Result<()> {
+        self.writable(Operation::Put, key)?.put(key, content, precondition).await
     }
 
     async fn delete(&self, keys: &[Key]) -> Result<()> {
-        keys.first().map_or(Ok(()), |key| refused(Operation::Delete, key))
+        let Some(first) = keys.first() else { return Ok(()) };
+        self.writable(Operation::Delete, first)?.delete(keys).await
     }
 
     async fn list(&self, listing: &Listing) -> Result<Page> {
-        self.0.list(listing).await
+        self.inner.list(listing).await
     }
 
     async fn begin(&self, key: &Key) -> Result<Multipart> {
-        refused(Operation::Begin, key)
+        self.writable(Operation::Begin, key)?.begin(key).await
     }
 
-    async fn put_part(&self, upload: &Multipart, _slot: Slot, _content: Vec<Bytes>) -> Result<Part> {
-        refused(Operation::PutPart, &upload.key)
+    async fn put_part(&self, upload: &Multipart, slot: Slot, content: Vec<Bytes>) -> Result<Part> {
+        self.writable(Operation::PutPart, &upload.key)?.put_part(upload, slot, content).await
     }
 
     async fn flush(&self, upload: &Multipart) -> Result<()> {
-        refused(Operation::Flush, &upload.key)
+        self.writable(Operation::Flush, &upload.key)?.flush(upload).await
     }
 
-    async fn complete(&self, upload: &Multipart, _parts: &[Part], _writers: Writers) -> Result<()> {
-        refused(Operation::Complete, &upload.key)
+    async fn complete(&self, upload: &Multipart, parts: &[Part], writers: Writers) -> Result<()> {
+        self.writable(Operation::Complete, &upload.key)?.complete(upload, parts, writers).await
     }
 
     async fn abort(&self, upload: &Multipart) -> Result<()> {
-        refused(Operation::Abort, &upload.key)
+        self.writable(Operation::Abort, &upload.key)?.abort(upload).await
     }
 
     async fn pending(&self, prefix: &Key) -> Result<Vec<Pending>> {
-        self.0.pending(prefix).await
+        self.inner.pending(prefix).await
     }
 
-    async fn promote(&self, _sources: &[Key], to: &Key) -> Result<()> {
-        refused(Operation::Promote, to)
+    async fn promote(&self, sources: &[Key], to: &Key) -> Result<()> {
+        self.writable(Operation::Promote, to)?.promote(sources, to).await
     }
 }
 
@@ -117,5 +137,21 @@ mod tests {
         ];
         assert!(refusals.iter().all(|it| it.as_ref().is_err_and(|error| error.kind == Kind::Denied)), "{refusals:?}");
         assert_eq!(inner.pending(&"a".parse().unwrap()).await.unwrap().len(), 1);
+    }
+    #[tokio::test]
+    async fn for_a_while() {
+        let limits = Limits { parts: Parts::Appended, parts_max: 9, distance: Distance::Here };
+        let inner: Arc<dyn Store> = Arc::new(Memory::new(limits, Arc::new(SystemClock)));
+        let locked = Arc::new(AtomicBool::new(false));
+        let store = ReadOnly::while_set(inner, Arc::clone(&locked));
+        let key: Key = "a/b".parse().unwrap();
+        let put = async || store.put(&key, vec![Bytes::from_static(b"content")], Precondition::Always).await;
+        put().await.unwrap();
+        locked.store(true, Ordering::Relaxed);
+        assert!(put().await.is_err() && store.delete(std::slice::from_ref(&key)).await.is_err());
+        assert_eq!(store.head(&key).await.unwrap().size, 7);
+        locked.store(false, Ordering::Relaxed);
+        store.delete(std::slice::from_ref(&key)).await.unwrap();
+        assert!(store.head(&key).await.is_err());
     }
 }

@@ -20,6 +20,8 @@ pub enum Outcome {
     Answered(u16),
     /// No connection.
     Unreachable,
+    /// No connection for want of room, descriptors or ports here.
+    Crowded,
     /// The connection ended, before the answer or within.
     Broken,
     /// Nothing moved for too long.
@@ -43,6 +45,7 @@ impl Outcome {
             Self::Answered(5) => "5xx",
             Self::Answered(_) => "other",
             Self::Unreachable => "unreachable",
+            Self::Crowded => "crowded",
             Self::Broken => "broken",
             Self::Stalled => "stalled",
             Self::Abandoned => "abandoned",

@@ -47,12 +47,13 @@ pub enum Error {
 
 pub(super) fn verifier(
     settings: &Settings,
+    authorities: &[Vec<CertificateDer<'static>>],
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, Error> {
     let unverified =
         |presence| -> Arc<dyn ClientCertVerifier> { Arc::new(Unverified { presence, provider: Arc::clone(provider) }) };
     let verified = |presence| -> Result<Arc<dyn ClientCertVerifier>, Error> {
-        let roots = Arc::new(roots(&settings.authorities)?);
+        let roots = Arc::new(roots(&settings.authorities, authorities)?);
         let builder = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(provider));
         let verifier = match presence {
             Presence::Optional => builder.allow_unauthenticated().build()?,
@@ -81,10 +82,10 @@ pub fn authorities(paths: &[PathBuf]) -> Result<Vec<Vec<CertificateDer<'static>>
     paths.iter().map(read).collect()
 }
 
-fn roots(paths: &[PathBuf]) -> Result<RootCertStore, Error> {
+fn roots(paths: &[PathBuf], authorities: &[Vec<CertificateDer<'static>>]) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
-    for (path, certificates) in paths.iter().zip(authorities(paths)?) {
-        if roots.add_parsable_certificates(certificates).0 == 0 {
+    for (path, certificates) in paths.iter().zip(authorities) {
+        if roots.add_parsable_certificates(certificates.iter().cloned()).0 == 0 {
             return Err(Error::Empty(path.clone()));
         }
     }

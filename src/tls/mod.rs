@@ -27,6 +27,7 @@ use arc_swap::ArcSwap;
 use rustls::{
     ServerConfig, SupportedProtocolVersion,
     crypto::{CryptoProvider, aws_lc_rs},
+    pki_types::CertificateDer,
 };
 
 use crate::tls::{certificates::Certificates, groups::Group};
@@ -98,8 +99,13 @@ fn provider() -> CryptoProvider {
     provider
 }
 
-/// The configuration for every connection; certificates are looked up in `certificates` at each handshake.
-pub fn server_config(settings: &Settings, certificates: Arc<Certificates>) -> Result<Arc<ServerConfig>, Error> {
+/// The configuration for every connection; certificates are looked up in `certificates` at each handshake. `authorities`
+/// are those of clients as [`client::authorities`] reads them.
+pub fn server_config(
+    settings: &Settings,
+    authorities: &[Vec<CertificateDer<'static>>],
+    certificates: Arc<Certificates>,
+) -> Result<Arc<ServerConfig>, Error> {
     let mut provider = provider();
     suites::restrict(&mut provider.cipher_suites, &settings.cipher_suites)?;
     groups::restrict(&mut provider.kx_groups, &settings.groups);
@@ -108,7 +114,7 @@ pub fn server_config(settings: &Settings, certificates: Arc<Certificates>) -> Re
         .with_protocol_versions(&protocol_versions(settings.minimum))?;
     let builder = match &settings.client {
         None => builder.with_no_client_auth(),
-        Some(client) => builder.with_client_cert_verifier(client::verifier(client, &provider)?),
+        Some(client) => builder.with_client_cert_verifier(client::verifier(client, authorities, &provider)?),
     };
     let mut config = builder.with_cert_resolver(certificates);
     sessions::set_up(&mut config, settings.sessions)?;
@@ -126,17 +132,33 @@ pub struct Terms {
     certificates: Arc<Certificates>,
 }
 
+/// Terms that can be put in force.
+#[derive(Debug)]
+pub struct Prepared(Arc<ServerConfig>);
+
 impl Terms {
-    pub fn new(settings: &Settings, certificates: Arc<Certificates>) -> Result<Self, Error> {
-        let config = server_config(settings, Arc::clone(&certificates))?;
+    pub fn new(
+        settings: &Settings,
+        authorities: &[Vec<CertificateDer<'static>>],
+        certificates: Arc<Certificates>,
+    ) -> Result<Self, Error> {
+        let config = server_config(settings, authorities, Arc::clone(&certificates))?;
         Ok(Self { config: ArcSwap::new(config), certificates })
+    }
+
+    /// Other terms for the same certificates, which are not in force before [`Terms::take`].
+    pub fn prepare(
+        &self,
+        settings: &Settings,
+        authorities: &[Vec<CertificateDer<'static>>],
+    ) -> Result<Prepared, Error> {
+        server_config(settings, authorities, Arc::clone(&self.certificates)).map(Prepared)
     }
 
     /// From now on handshakes follow these, and no session from before is taken up again: who was trusted then may not
     /// be any more.
-    pub fn replace(&self, settings: &Settings) -> Result<(), Error> {
-        self.config.store(server_config(settings, Arc::clone(&self.certificates))?);
-        Ok(())
+    pub fn take(&self, prepared: Prepared) {
+        self.config.store(prepared.0);
     }
 
     /// For a client that asks for this name; `None` where it has to hear that nobody of that name is here.
@@ -167,7 +189,7 @@ mod tests {
     fn protocols_and_early_data() {
         let check = |http2, expected: &[&[u8]]| {
             let settings = Settings { http2, ..Settings::default() };
-            let config = server_config(&settings, Arc::new(Certificates::default())).unwrap();
+            let config = server_config(&settings, &[], Arc::new(Certificates::default())).unwrap();
             assert_eq!(config.alpn_protocols, expected);
             assert_eq!(config.max_early_data_size, 0);
         };

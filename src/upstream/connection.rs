@@ -6,7 +6,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::{task::JoinHandle, time::timeout};
 
-use crate::upstream::{body::Outgoing, endpoint::Endpoint};
+use crate::upstream::{body::Outgoing, endpoint::Endpoint, room::Slot};
 
 /// Most bytes of an answer that are read ahead of whoever takes them, and of a request that wait to be written. It also
 /// bounds the head of an answer.
@@ -30,7 +30,13 @@ impl Drop for Driver {
 }
 
 impl Connection {
-    pub(in crate::upstream) async fn open(endpoint: &Endpoint, patience: Duration) -> io::Result<Self> {
+    /// `slot` is given back when the connection is closed, whoever closes it. A check of health has none: whether there is
+    /// room for requests says nothing of the server.
+    pub(in crate::upstream) async fn open(
+        endpoint: &Endpoint,
+        slot: Option<Slot>,
+        patience: Duration,
+    ) -> io::Result<Self> {
         let late = |_| io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {patience:?}"));
         let stream = timeout(patience, endpoint.connect()).await.map_err(late)??;
         let (sender, connection) = http1::Builder::new()
@@ -39,7 +45,10 @@ impl Connection {
             .await
             .map_err(io::Error::other)?;
         // How it ended is told to whoever waits for an answer.
-        let driver = Driver(tokio::spawn(async move { drop(connection.await) }));
+        let driver = Driver(tokio::spawn(async move {
+            drop(connection.await);
+            drop(slot);
+        }));
         Ok(Self { sender, _driver: driver })
     }
 

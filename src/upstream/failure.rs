@@ -23,6 +23,13 @@ pub(in crate::upstream) enum Failure {
     Down,
     #[error("no upstream can be reached: {0}")]
     Unreachable(String),
+    #[error(
+        "as many connections to upstreams are open as edge.upstream.connections_max, or the limit of descriptors, allows"
+    )]
+    Crowded,
+    /// For want of descriptors or ports of our own.
+    #[error("this process can make no connection to an upstream: {0}")]
+    Exhausted(String),
     #[error("{server} broke off: {why}")]
     Broken { server: String, why: String },
     #[error("{server} did not move for too long")]
@@ -41,6 +48,9 @@ impl Failure {
             Self::Unhealthy => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, "a health check failed"),
             Self::Down | Self::Unreachable(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, "the upstream cannot be reached")
+            }
+            Self::Crowded | Self::Exhausted(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, "too many requests are on their way")
             }
             Self::Broken { .. } => (StatusCode::BAD_GATEWAY, ErrorCode::Unavailable, "the upstream broke off"),
             Self::Stalled { .. } => (StatusCode::GATEWAY_TIMEOUT, ErrorCode::Unavailable, "the upstream is too slow"),
@@ -81,6 +91,8 @@ mod tests {
         for (failure, status) in [
             (Failure::Down, 503),
             (Failure::Unreachable("http://10.0.0.1:5000: refused".to_owned()), 503),
+            (Failure::Crowded, 503),
+            (Failure::Exhausted("too many open files".to_owned()), 503),
             (Failure::Broken { server: server(), why: "reset".to_owned() }, 502),
             (Failure::Stalled { server: server() }, 504),
             (Failure::Client(BodyError::TimedOut), 408),

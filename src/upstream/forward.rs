@@ -1,4 +1,4 @@
-//! One request on its way: which connection, what is sent again, and who is waited for.
+//! One request on its way: what is sent again, and who is waited for.
 
 use std::{
     pin::{Pin, pin},
@@ -23,6 +23,7 @@ use crate::{
         headers::{self, Client},
         pool::Repeatable,
         server::Server,
+        way::Way,
     },
 };
 
@@ -41,14 +42,6 @@ struct Errand {
     first: Option<Bytes>,
     /// Whether bytes of the body have left for a server: then nothing is sent again.
     taken: bool,
-}
-
-/// Where an attempt goes.
-struct Way {
-    server: Arc<Server>,
-    connection: Connection,
-    /// Whether the connection may be stale.
-    used: bool,
 }
 
 /// Why there is no answer.
@@ -110,21 +103,6 @@ impl Proxy {
         let headers = headers::outward(&headers, &client);
         let target = uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from);
         Ok(Errand { method, target, headers, framing, body, taken: false, first })
-    }
-
-    /// A connection to the first server to which there is one; a new one for what is sent again.
-    async fn way(&self, repeatable: Repeatable, may_be_used: bool) -> Result<Way, Failure> {
-        let mut failed = None;
-        for server in self.candidates() {
-            if may_be_used && let Some(connection) = server.reuse(repeatable) {
-                return Ok(Way { server, connection, used: true });
-            }
-            match server.open(self.settings.connect_timeout).await {
-                Ok(connection) => return Ok(Way { server, connection, used: false }),
-                Err(error) => failed = Some(format!("{}: {error}", server.name())),
-            }
-        }
-        Err(failed.map_or(Failure::Down, Failure::Unreachable))
     }
 
     /// Sends the request and waits for the head of the answer.
@@ -228,7 +206,8 @@ impl Broken {
             Failure::Broken { .. } => server.count(Outcome::Broken),
             Failure::Stalled { .. } => server.count(Outcome::Stalled),
             Failure::Client(_) | Failure::Gone => server.count(Outcome::Abandoned),
-            Failure::Unhealthy | Failure::Down | Failure::Unreachable(_) => {}
+            Failure::Unhealthy | Failure::Down | Failure::Unreachable(_) | Failure::Crowded | Failure::Exhausted(_) => {
+            }
         }
         failure
     }

@@ -3,7 +3,8 @@
 //! This is the reverse proxy of GitLab's template for NGINX: the same headers, both bodies streamed, nothing kept.
 //!
 //! 1. `headers` takes off what belongs to the client's connection and puts on who it is.
-//! 2. `balance` orders the `server`s; a connection comes from the server's `pool`, or is made by `endpoint`.
+//! 2. `balance` orders the `server`s; a connection (`way`) comes from the server's `pool`, or is made by `endpoint`
+//!    where there is `room`.
 //! 3. `forward` sends the head, feeds the body chunk by chunk (`body`) and turns what comes back into a reply whose
 //!    body is read as the client takes it (`answer`).
 //! 4. [`shadow`] may ask our own gateway the same question afterwards, and compare.
@@ -21,8 +22,10 @@ mod failure;
 mod forward;
 mod headers;
 mod pool;
+mod room;
 mod server;
 pub mod shadow;
+mod way;
 
 use std::{
     collections::BTreeMap,
@@ -39,7 +42,7 @@ use crate::{
     api::{self, Scheme, gate},
     health::{Check, Checks, Parts, probe::Probe},
     telemetry::upstream::Upstream as Metrics,
-    upstream::{endpoint::Endpoint, failure::Failure, server::Server},
+    upstream::{endpoint::Endpoint, failure::Failure, room::Room, server::Server},
 };
 
 /// Everything that the configuration says about the registry behind us.
@@ -54,7 +57,9 @@ pub struct Settings {
     pub scheme: Option<Scheme>,
     /// `http.prefix`, to tell in the log what a request is about.
     pub prefix: String,
-    /// For a connection, with its TLS handshake.
+    /// Open at once to all of them, checks of health aside; at least one.
+    pub connections_max: usize,
+    /// For a connection, with its TLS handshake, and before that for room for it.
     pub connect_timeout: Duration,
     /// Without a byte from a server, or without one that it takes.
     pub read_timeout: Duration,
@@ -84,6 +89,7 @@ pub struct Probing {
 pub struct Proxy {
     settings: Settings,
     servers: Vec<Arc<Server>>,
+    room: Arc<Room>,
     /// Counts requests, for the order of servers.
     turn: AtomicUsize,
     _checks: Vec<Checks>,
@@ -93,14 +99,16 @@ impl Proxy {
     /// Begins to watch the servers, on the current runtime.
     #[must_use]
     pub fn new(settings: Settings, metrics: &Arc<Metrics>) -> Self {
-        let server = |endpoint: &Endpoint| Arc::new(Server::new(endpoint.clone(), Arc::clone(metrics)));
+        let room = Room::new(settings.connections_max);
+        let server =
+            |endpoint: &Endpoint| Arc::new(Server::new(endpoint.clone(), Arc::clone(&room), Arc::clone(metrics)));
         let servers: Vec<_> = settings.endpoints.iter().map(server).collect();
         let checks = settings.probing.iter().flat_map(|probing| {
             let patience = settings.connect_timeout;
             servers.iter().map(move |server| watch(server, probing, patience))
         });
         let checks = checks.collect();
-        Self { settings, servers, turn: AtomicUsize::new(0), _checks: checks }
+        Self { settings, servers, room, turn: AtomicUsize::new(0), _checks: checks }
     }
 
     /// The answer of the registry behind us, or why there is none.

@@ -56,6 +56,16 @@ impl Pool {
         kept.push_back(Kept { connection, since: Instant::now() });
     }
 
+    /// Since when the one that was used the longest time ago has been idle.
+    pub(in crate::upstream) fn oldest(&self) -> Option<Instant> {
+        self.lock().front().map(|kept| kept.since)
+    }
+
+    /// Closes that one.
+    pub(in crate::upstream) fn drop_oldest(&self) {
+        self.lock().pop_front();
+    }
+
     /// After this only new connections are there: a server that was down is another one now.
     pub(in crate::upstream) fn clear(&self) {
         self.lock().clear();

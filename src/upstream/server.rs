@@ -21,6 +21,8 @@ use crate::{
         connection::Connection,
         endpoint::Endpoint,
         pool::{Pool, Repeatable},
+        room::{Room, Slot},
+        way::is_ours,
     },
 };
 
@@ -36,6 +38,8 @@ pub(in crate::upstream) struct Server {
     /// That a connection failed, and why.
     ejection: Mutex<Option<Ejection>>,
     busy: AtomicUsize,
+    /// Shared by all servers.
+    room: Arc<Room>,
     metrics: Arc<Metrics>,
 }
 
@@ -43,6 +47,14 @@ pub(in crate::upstream) struct Server {
 struct Ejection {
     until: Instant,
     why: String,
+}
+
+/// What came of a check that found nothing wrong.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Asked {
+    Well,
+    /// We could not ask, for want of something here: all stays as it was.
+    Not,
 }
 
 /// A request that is on its way to a server.
@@ -57,7 +69,7 @@ impl Drop for Busy {
 }
 
 impl Server {
-    pub(in crate::upstream) fn new(endpoint: Endpoint, metrics: Arc<Metrics>) -> Self {
+    pub(in crate::upstream) fn new(endpoint: Endpoint, room: Arc<Room>, metrics: Arc<Metrics>) -> Self {
         metrics.known(endpoint.name());
         Self {
             endpoint,
@@ -65,6 +77,7 @@ impl Server {
             health: Health::default(),
             ejection: Mutex::default(),
             busy: AtomicUsize::new(0),
+            room,
             metrics,
         }
     }
@@ -113,13 +126,26 @@ impl Server {
         self.pool.take(repeatable)
     }
 
-    /// A new connection. One that fails makes the server doubtful for a while.
-    pub(in crate::upstream) async fn open(&self, patience: Duration) -> io::Result<Connection> {
-        match Connection::open(&self.endpoint, patience).await {
+    pub(in crate::upstream) fn idle_since(&self) -> Option<Instant> {
+        self.pool.oldest()
+    }
+
+    /// Closes the connection that has been idle for the longest time.
+    pub(in crate::upstream) fn close_idle(&self) {
+        self.pool.drop_oldest();
+    }
+
+    /// A new connection. One that fails by the server's fault makes it doubtful for a while.
+    pub(in crate::upstream) async fn open(&self, slot: Slot, patience: Duration) -> io::Result<Connection> {
+        match Connection::open(&self.endpoint, Some(slot), patience).await {
             Ok(connection) => {
                 self.metrics.connected(self.name());
                 self.set_ejection(None);
                 Ok(connection)
+            }
+            Err(error) if is_ours(&error) => {
+                self.count(Outcome::Crowded);
+                Err(error)
             }
             Err(error) => {
                 self.count(Outcome::Unreachable);
@@ -131,12 +157,14 @@ impl Server {
 
     pub(in crate::upstream) fn keep(&self, connection: Connection) {
         self.pool.put(connection);
+        self.room.tell();
     }
 
     /// Asks it for something that costs nothing; the error is a sentence for the operator.
     pub(in crate::upstream) async fn probe(&self, path: &str, patience: Duration) -> Result<(), String> {
         let outcome = match timeout(patience, self.ask(path, patience)).await {
-            Ok(outcome) => outcome,
+            Ok(Ok(Asked::Not)) => return self.health.report().into_values().next().map_or(Ok(()), Err),
+            Ok(asked) => asked.map(drop),
             Err(_) => Err(format!("no answer within {patience:?}")),
         };
         self.metrics.set_up(self.name(), outcome.is_ok());
@@ -147,8 +175,15 @@ impl Server {
     }
 
     /// On a connection of its own: whether new ones can be had is part of the question.
-    async fn ask(&self, path: &str, patience: Duration) -> Result<(), String> {
-        let mut connection = Connection::open(&self.endpoint, patience).await.map_err(|error| error.to_string())?;
+    async fn ask(&self, path: &str, patience: Duration) -> Result<Asked, String> {
+        let mut connection = match Connection::open(&self.endpoint, None, patience).await {
+            Ok(connection) => connection,
+            Err(error) if is_ours(&error) => {
+                tracing::warn!(upstream = self.name(), err.detail = %error, "an upstream could not be checked");
+                return Ok(Asked::Not);
+            }
+            Err(error) => return Err(error.to_string()),
+        };
         let request = Request::builder()
             .method(Method::GET)
             .uri(path)
@@ -161,7 +196,7 @@ impl Server {
         if answer.status().is_server_error() {
             return Err(format!("status {}", answer.status().as_u16()));
         }
-        Ok(())
+        Ok(Asked::Well)
     }
 
     fn is_ejected(&self) -> bool {

@@ -38,8 +38,21 @@ impl Peer {
     }
 }
 
+/// Who is counted of those that answer together.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Counted {
+    Both,
+    /// Only who stands in front.
+    Front,
+}
+
 #[test]
 fn large_figures_beside_nginx_and_docker_registry() {
+    compare(&[alone, behind_nginx]);
+}
+
+/// Measures them one after the other, each over a storage of its own: what one knows already would not be pushed.
+pub(crate) fn compare(starts: &[fn(&Path, &Storage) -> Peer]) {
     if !tools::large() {
         return;
     }
@@ -52,16 +65,20 @@ fn large_figures_beside_nginx_and_docker_registry() {
     let images = Layout::create(&here.join("images"));
     images.add_image("small", 1);
     images.add_large("large", GIBIBYTE);
-    for start in [alone, behind_nginx] {
+    for start in starts {
         let here = tempfile::tempdir_in(here).unwrap();
         let here = here.path();
         measure(&start(here, &Storage::directory(&here.join("data"))), &images, here);
     }
 }
 
-/// Ours.
+/// Ours, in its release build where there is one.
+pub(crate) fn ours() -> Program {
+    Program::pierhead_release().unwrap_or_else(Program::pierhead)
+}
+
 pub(crate) fn alone(here: &Path, storage: &Storage) -> Peer {
-    let program = Program::pierhead_release().unwrap_or_else(Program::pierhead);
+    let program = ours();
     let registry = Registry::start_on(&program, &here.join("server"), storage, Transport::Tls, Auth::None);
     let certificate = registry.certificate.clone();
     Peer::new(program.name, registry.host(), &certificate, move || registry.usage())
@@ -69,16 +86,36 @@ pub(crate) fn alone(here: &Path, storage: &Storage) -> Peer {
 
 /// What ours is compared with.
 pub(crate) fn behind_nginx(here: &Path, storage: &Storage) -> Peer {
-    let program = Program::distribution();
-    let registry = Registry::start_on(&program, &here.join("server"), storage, Transport::Plain, Auth::None);
-    let certificate = registry.certificate.clone();
-    let nginx = Nginx::start(here, registry.address, &certificate);
-    let host = nginx.address.to_string();
-    let usage = move || registry.usage() + nginx.usage();
-    Peer::new(&format!("nginx + {}", program.name), host, &certificate, usage)
+    before_distribution(here, storage, Counted::Both, nginx)
 }
 
-pub(crate) fn measure(peer: &Peer, images: &Layout, here: &Path) {
+/// What `front` starts before docker-registry.
+pub(crate) fn before_distribution(
+    here: &Path,
+    storage: &Storage,
+    counted: Counted,
+    front: fn(&Path, &Registry) -> Peer,
+) -> Peer {
+    let program = Program::distribution();
+    let registry = Registry::start_on(&program, &here.join("server"), storage, Transport::Plain, Auth::None);
+    let Peer { name, host, certificate, usage } = front(here, &registry);
+    let name = match counted {
+        Counted::Both => format!("{name} + {}", program.name),
+        Counted::Front => format!("{name} alone"),
+    };
+    let all = move || match counted {
+        Counted::Both => usage() + registry.usage(),
+        Counted::Front => usage(),
+    };
+    Peer::new(&name, host, &certificate, all)
+}
+
+pub(crate) fn nginx(here: &Path, registry: &Registry) -> Peer {
+    let nginx = Nginx::start(here, registry.address, &registry.certificate);
+    Peer::new("nginx", nginx.address.to_string(), &registry.certificate, move || nginx.usage())
+}
+
+fn measure(peer: &Peer, images: &Layout, here: &Path) {
     push(peer, images, "small");
     report(peer, "push of 1 GiB (skopeo, PATCH)", || push(peer, images, "large"));
     pull(peer, images, here);

@@ -1,6 +1,6 @@
 //! `edge.upstream`: another registry answers, and we stand before it.
 
-use std::{path::PathBuf, time::Duration};
+use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use anyhow::Result;
 use http::{HeaderValue, uri::Authority};
@@ -22,6 +22,7 @@ pub(in crate::config) const KEYS: &[Key] = &[
     value("ca"),
     value("host_header"),
     value("verify_tokens").or("false"),
+    value("connections_max").or("4096"),
     value("connect_timeout").or("10s"),
     value("read_timeout").or("900s"),
     section("health", &[value("path").or("/v2/"), value("interval").or("10s"), value("threshold").or("2")]).always(),
@@ -35,6 +36,10 @@ const SERVERS_MAX: usize = 64;
 
 /// What has no effect where another registry answers, whether or not a shadow is beside it.
 const IDLE: &[&str] = &["edge.downloads", "edge.uploads", "health.storagedriver", "http.relativeurls", "middleware"];
+
+/// Rates that are known by who has logged in, which nobody here asks.
+const OF_SUBJECTS: &[&str] =
+    &["edge.rates.requests.per_subject", "edge.rates.bytes_in.per_subject", "edge.rates.bytes_out.per_subject"];
 
 /// What has an effect in the shadow alone.
 const SHADOWED: &[&str] = &["catalog", "http.secret", "tags", "validation"];
@@ -50,6 +55,8 @@ pub struct Upstream {
     pub host: Option<HeaderValue>,
     /// Whether requests must pass `auth` before they are passed on.
     pub verify_tokens: bool,
+    /// Open at once to all servers.
+    pub connections_max: NonZeroUsize,
     /// For a connection, with its TLS handshake.
     pub connect_timeout: Duration,
     /// Without a byte from a server, or without one that it takes.
@@ -89,6 +96,7 @@ impl Upstream {
             authorities: upstream.path("ca")?,
             host: upstream.find("host_header").map(|field| host(&field)).transpose()?.flatten(),
             verify_tokens: upstream.boolean("verify_tokens")?,
+            connections_max: upstream.need("connections_max")?.at_least_one()?,
             connect_timeout: upstream.need("connect_timeout")?.timeout()?,
             read_timeout: upstream.need("read_timeout")?.timeout()?,
             health: health(&upstream.need_section("health")?)?,
@@ -118,6 +126,13 @@ impl Upstream {
                 idle.push("auth");
             }
         }
+        for path in OF_SUBJECTS {
+            if let Some(field) = written(document, path)? {
+                let text =
+                    "has no effect: edge.upstream answers the requests, and only addresses are counted before it";
+                warnings.push(Warning::of(&field, text));
+            }
+        }
         for path in idle {
             if let Some(field) = written(document, path)? {
                 warnings.push(Warning::of(&field, "has no effect: edge.upstream answers the requests"));
@@ -129,12 +144,10 @@ impl Upstream {
 
 /// What stands at a path, if somebody wrote it there.
 fn written<'a>(document: &Section<'a>, path: &str) -> Result<Option<Field<'a>>> {
-    let (parents, last) = path.rsplit_once('.').map_or((None, path), |(parents, last)| (Some(parents), last));
-    let field = match parents {
-        None => document.find(last),
-        Some(parent) => document.section(parent)?.and_then(|section| section.find(last)),
-    };
-    Ok(field.filter(|field| field.node().origin != Origin::Default))
+    match path.split_once('.') {
+        None => Ok(document.find(path).filter(|field| field.node().origin != Origin::Default)),
+        Some((parent, rest)) => document.section(parent)?.map_or(Ok(None), |section| written(&section, rest)),
+    }
 }
 
 fn servers(upstream: &Section<'_>) -> Result<Vec<Server>> {

@@ -105,6 +105,7 @@ fn who_is_asked_and_how() {
     warned_with("secret: x", "secret", "has no effect");
     let guarded = |more: &str| format!("edge: {{access: {{allow: [10.0.0.0/8]}}, acme: {{{LEAST}{more}}}}}");
     warned(&guarded(""), "edge.access.allow", "shuts out the authority");
+    warned(&guarded(""), "edge.access.allow", "(f.yml:");
     let elsewhere = parse(&with(&guarded(", challenge: http-01, http_address: ':80'"))).unwrap();
     assert_eq!(elsewhere.warnings, []);
 }

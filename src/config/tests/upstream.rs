@@ -39,6 +39,7 @@ fn an_address_is_enough() {
     let least = read("http://a");
     assert_eq!((least.balance, least.verify_tokens, least.host), (Balance::RoundRobin, false, None));
     assert_eq!((least.connect_timeout.as_secs(), least.read_timeout.as_secs()), (10, 900));
+    assert_eq!(least.connections_max.get(), 4096);
     let health = least.health.unwrap();
     assert_eq!((health.path.as_str(), health.schedule.interval.as_secs(), health.schedule.threshold), ("/v2/", 10, 2));
     assert_eq!(read("{servers: http://a, health: {interval: 0}}").health, None);
@@ -73,6 +74,7 @@ fn what_makes_no_upstream_is_refused() {
         ("{servers: http://a, health: {path: v2}}", "edge.upstream.health.path must be a path"),
         ("{servers: http://a, balance: dice}", "must be one of round_robin, least_connections"),
         ("{servers: http://a, read_timeout: 0}", "edge.upstream.read_timeout must be at least 1ms"),
+        ("{servers: http://a, connections_max: 0}", "edge.upstream.connections_max must be at least 1"),
         ("{servers: http://a, sample: 1}", "edge.upstream.sample: there is no such key"),
         ("{servers: http://a, verify_tokens: true}", "asks for tokens to be verified, and there is no auth"),
     ] {
@@ -110,6 +112,12 @@ fn what_has_no_effect_is_named() {
     assert_eq!(keys(&format!("{shadowed}{more}")), ["edge.uploads"]);
     let token = "auth: {token: {realm: https://r, service: s, issuer: i, rootcertbundle: /c}}";
     assert_eq!(keys(&before("http://a").replace("auth: none", token)), ["auth"]);
+    let rates = "{requests: {per_subject: 1/s, per_address: 1/s}, bytes_out: {per_subject: 1MiB/s}}";
+    let limited = before("http://a").replace("  tls:", &format!("  rates: {rates}\n  tls:"));
+    assert_eq!(keys(&limited), ["edge.rates.requests.per_subject", "edge.rates.bytes_out.per_subject"]);
+    let alone =
+        format!("version: 0.1\nauth: none\nstorage: inmemory\nedge: {{tls: {{development: true}}, rates: {rates}}}\n");
+    assert_eq!(keys(&alone), [""; 0]);
     let verified = before("{servers: http://a, verify_tokens: true}").replace("auth: none", token);
     assert_eq!(keys(&verified), [""; 0]);
 }

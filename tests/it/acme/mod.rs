@@ -3,5 +3,6 @@
 mod faults;
 mod hostile;
 mod issued;
+mod readonly;
 mod replicas;
 mod rig;

@@ -87,8 +87,13 @@ impl Plan {
 
 impl Server {
     pub(super) fn start(directory: &Path, pebble: &Pebble, plan: &Plan) -> Self {
+        Self::start_with(directory, pebble, plan, "")
+    }
+
+    /// With more below `edge`.
+    pub(super) fn start_with(directory: &Path, pebble: &Pebble, plan: &Plan, edge: &str) -> Self {
         fs::create_dir_all(directory).unwrap();
-        write_private(&directory.join("config.yml"), &plan.config(pebble));
+        write_private(&directory.join("config.yml"), &format!("{}{edge}", plan.config(pebble)));
         let mut server = Self { address: plan.address, directory: directory.to_path_buf(), process: None };
         server.restart();
         server
@@ -97,6 +102,15 @@ impl Server {
     /// Starts it with the configuration that it has.
     pub(super) fn restart(&mut self) {
         self.process = Some(spawn(&Program::pierhead(), &self.directory, self.address));
+    }
+
+    /// SIGHUP with this configuration, which must be good.
+    pub(super) fn reload(&self, config: &str) {
+        const IN_FORCE: &str = "the configuration was read again and is in force";
+        let before = self.log().matches(IN_FORCE).count();
+        fs::write(self.directory.join("config.yml"), config).unwrap();
+        self.process.as_ref().unwrap().signal(rustix::process::Signal::HUP);
+        until("the configuration is in force", || self.log().matches(IN_FORCE).count() > before);
     }
 
     /// SIGKILL.

@@ -21,6 +21,8 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
+use pierhead::server::descriptors::{self, Costs};
+
 use crate::{
     hostile::{
         client::{Stream, answer, request},
@@ -263,7 +265,7 @@ fn compare(conduct: Conduct) {
     if !tools::large() {
         return;
     }
-    pierhead::server::descriptors::connections_max();
+    let _ = descriptors::share(Costs { each: 1, upstream: 0 });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let program = Program::pierhead_release().unwrap_or_else(Program::pierhead);

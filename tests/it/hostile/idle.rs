@@ -7,6 +7,8 @@ use tokio::{
     net::TcpStream,
 };
 
+use pierhead::server::descriptors::{self, Costs};
+
 use crate::{
     hostile::{
         client::answer,
@@ -53,7 +55,10 @@ async fn asked<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, raw: &[u8]) -> 
 
 async fn connections(count: u64) {
     // This process needs as many descriptors as the other.
-    assert!(pierhead::server::descriptors::connections_max() as u64 >= count, "the system allows too few descriptors");
+    assert!(
+        descriptors::share(Costs { each: 1, upstream: 0 }).clients as u64 >= count,
+        "the system allows too few descriptors"
+    );
     let plain: SocketAddr = free_address();
     let edge = format!("edge:\n  listen: [ADDRESS, {{address: '{plain}', tls: off}}]\n");
     let start = || Target::start(&edge);

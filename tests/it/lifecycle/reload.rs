@@ -213,6 +213,28 @@ async fn what_takes_a_restart_is_named() {
 }
 
 #[tokio::test]
+async fn before_another_registry_more_takes_a_restart() {
+    let upstream =
+        |more: &str| format!("  upstream: {{servers: 'http://127.0.0.1:9', {more}health: {{interval: 0s}}}}\n");
+    let server = Server::start("", &upstream(""));
+    let named = |said: &str| -> Vec<String> {
+        let lines = said.lines().filter(|line| line.contains("takes a restart or an upgrade"));
+        assert!(lines.clone().all(|line| line.contains("level=warning")), "{said}");
+        lines.filter_map(|line| Some(line.split_once("configuration: ")?.1.split_once(": ")?.0.to_owned())).collect()
+    };
+    server.write("", &format!("{}  limits: {{header_timeout: 9s}}\n", upstream("")));
+    assert_eq!(named(&server.reload()), [""; 0]);
+    server.write("#http headers: {X-Site: [one]}\n", &upstream("connections_max: 7, "));
+    assert_eq!(named(&server.reload()), ["edge.upstream.connections_max", "http.headers"]);
+    assert_eq!(server.metric("pierhead_config_keys_awaiting_restart").await, 2);
+    assert!(!server.get("/v2/").await.headers().contains_key("x-site"));
+    // Our own registry does not answer before the next start.
+    server.write("", "");
+    assert_eq!(named(&server.reload()), ["edge.upstream"]);
+    assert_eq!(server.get("/v2/").await.status(), 503);
+}
+
+#[tokio::test]
 async fn limits_and_proxies_change() {
     let server = Server::start("", "");
     let asked = async |forwarded: &str| {

@@ -211,6 +211,20 @@ async fn descriptors_are_kept_for_the_storage() {
     assert_eq!(open, 0, "the oldest went first");
 }
 
+#[tokio::test]
+async fn what_goes_on_to_other_servers_takes_more() {
+    let log = |edge: &str| {
+        let site = Site::with_files(160, &format!("  limits: {{connections: 10000}}\n{edge}"));
+        site.process.log()
+    };
+    let passed_on = log("  passthrough: [{names: [other.test], http: '127.0.0.1:9'}]\n");
+    let leaves = |key: &str, count: usize| format!("{key}, but the system's limit of descriptors leaves {count}:");
+    assert!(passed_on.contains(&leaves("edge.limits.connections is 10000", 36)), "{passed_on}");
+    let before = log("  upstream: {servers: 'http://127.0.0.1:9', health: {interval: 0s}}\n");
+    assert!(before.contains(&leaves("edge.limits.connections is 10000", 36)), "{before}");
+    assert!(before.contains(&leaves("edge.upstream.connections_max is 4096", 48)), "{before}");
+}
+
 /// Without waiting for it.
 fn is_closed_now(stream: &mut TcpStream) -> bool {
     !matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)

@@ -240,6 +240,10 @@ impl Registry {
         self.address.to_string()
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     pub(crate) fn usage(&self) -> Usage {
         self.process.usage()
     }

@@ -236,8 +236,9 @@ impl Rig {
         let directory = tempfile::tempdir().unwrap();
         let (pair, roots) = development_pair(directory.path());
         let certificates = Arc::new(Certificates::new(vec![pair]));
-        let tls =
-            plan.tls.map(|settings| Arc::new(Handshakes(Terms::new(&settings, Arc::clone(&certificates)).unwrap())));
+        let tls = plan
+            .tls
+            .map(|settings| Arc::new(Handshakes(Terms::new(&settings, &[], Arc::clone(&certificates)).unwrap())));
         let server = Server::bind(Settings {
             listeners: vec![Endpoint::new(Address::tcp("127.0.0.1:0").unwrap(), tls.map(|tls| tls as _))],
             limits: plan.limits,
