@@ -31,8 +31,8 @@ const LOOPS: &str = "GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX2,-AVX,-AVX_Fast_Unalig
 
 /// What stands in the path or the name of functions that hash or encipher. Callgrind's processor has no instructions for
 /// SHA, and others for AES than this one, so what they take there says nothing; and they are not ours. AWS-LC's C and
-/// assembly are told by the path of the source, and where that has no line numbers, by its symbols.
-const CRYPTOGRAPHY: [&str; 4] = ["/aws-lc/", "aws_lc_", "_aesni_", "sha2::"];
+/// assembly are told by the path of the source, and where that has no line numbers, by the version in its symbols.
+const CRYPTOGRAPHY: [&str; 4] = ["/aws-lc/", "aws_lc_0_", "_aesni_", "sha2::"];
 
 /// What goes by time and not by work.
 const CLOCKS: [&str; 1] = ["pingora_timeout::timer::TimerManager::clock_thread"];
