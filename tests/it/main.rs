@@ -23,6 +23,7 @@ mod gateway;
 mod grace;
 mod hostile;
 mod import;
+mod instructions;
 mod interleavings;
 mod lifecycle;
 mod limits;

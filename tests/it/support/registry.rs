@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fmt::Write as _,
     fs,
     net::SocketAddr,
@@ -34,13 +34,31 @@ const HTTP_SECRET: &str = "a-secret-that-replicas-share";
 pub(crate) struct Program {
     pub name: &'static str,
     path: PathBuf,
+    /// Another program and its arguments, which starts it; nothing where it starts by itself.
+    under: Vec<OsString>,
 }
 
 impl Program {
     /// The binary under test; `PIERHEAD_TEST_SERVER` names another one, to compare.
     pub(crate) fn pierhead() -> Self {
         let built = PathBuf::from(env!("CARGO_BIN_EXE_pierhead"));
-        Self { name: "pierhead", path: env::var_os("PIERHEAD_TEST_SERVER").map_or(built, PathBuf::from) }
+        Self {
+            name: "pierhead",
+            path: env::var_os("PIERHEAD_TEST_SERVER").map_or(built, PathBuf::from),
+            under: Vec::new(),
+        }
+    }
+
+    /// The same, started by another program that becomes it: the process has one id.
+    pub(crate) fn under(self, under: Vec<OsString>) -> Self {
+        Self { under, ..self }
+    }
+
+    fn command(&self) -> Command {
+        let mut words = self.under.iter().map(OsString::as_os_str).chain([self.path.as_os_str()]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words);
+        command
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -50,12 +68,12 @@ impl Program {
     /// The release build of ours where there is one, for figures.
     pub(crate) fn pierhead_release() -> Option<Self> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/release/pierhead");
-        path.is_file().then_some(Self { name: "pierhead (release)", path })
+        path.is_file().then_some(Self { name: "pierhead (release)", path, under: Vec::new() })
     }
 
     /// Debian's docker-registry, CNCF Distribution 2.8.2.
     pub(crate) fn distribution() -> Self {
-        Self { name: "docker-registry 2.8.2", path: tools::path("docker-registry") }
+        Self { name: "docker-registry 2.8.2", path: tools::path("docker-registry"), under: Vec::new() }
     }
 }
 
@@ -290,7 +308,7 @@ pub(crate) fn tls_section(certificate: &Certificate) -> String {
 
 /// Starts `program` on the `config.yml` in `directory` and waits until it accepts; its output goes to `log` there.
 pub(crate) fn spawn(program: &Program, directory: &Path, address: SocketAddr) -> Process {
-    spawn_by(&mut Command::new(&program.path), directory, address)
+    spawn_by(&mut program.command(), directory, address)
 }
 
 /// The same with at most this many open files.
