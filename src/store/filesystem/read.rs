@@ -1,8 +1,14 @@
 //! Objects on their way out, one chunk at a time and the next only when it is asked for.
 
-use std::{io::IoSliceMut, ops::Range, os::fd::OwnedFd, sync::Arc};
+use std::{
+    io::IoSliceMut,
+    mem,
+    ops::Range,
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::{Stream, stream};
 use rustix::{
     fs::{Advice, fadvise},
@@ -25,9 +31,42 @@ struct Reader {
     key: Key,
     left: Range<u64>,
     threads: Threads,
-    /// Chunks are split off from this. Once a chunk was sent and dropped, its memory is used for the next one, so a
-    /// stream of any length costs one or two chunks.
-    buffer: BytesMut,
+    spare: Spare,
+}
+
+/// Memory for the next chunk. Once a chunk was sent and dropped, its memory is used again, so a stream of any length
+/// costs one or two chunks, and none of it is zeroed but when it is new.
+#[derive(Clone, Default)]
+struct Spare(Arc<Mutex<Vec<u8>>>);
+
+impl Spare {
+    /// At least `length` bytes of anything.
+    fn take(&self, length: usize) -> Vec<u8> {
+        let mut memory = mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        if memory.len() < length {
+            memory.resize(length, 0);
+        }
+        memory
+    }
+}
+
+/// A chunk, which gives its memory back.
+struct Chunk {
+    memory: Vec<u8>,
+    length: usize,
+    home: Spare,
+}
+
+impl AsRef<[u8]> for Chunk {
+    fn as_ref(&self) -> &[u8] {
+        &self.memory[..self.length]
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        *self.home.0.lock().unwrap_or_else(PoisonError::into_inner) = mem::take(&mut self.memory);
+    }
 }
 
 pub(super) fn content(
@@ -40,7 +79,7 @@ pub(super) fn content(
         // A hint; a file system that does not take it reads all the same.
         let _ = fadvise(&file, range.start, None, Advice::Sequential);
     }
-    let reader = Reader { file: Arc::new(file), key, left: range, threads, buffer: BytesMut::new() };
+    let reader = Reader { file: Arc::new(file), key, left: range, threads, spare: Spare::default() };
     stream::try_unfold(reader, |mut reader| async move { Ok(reader.chunk().await?.map(|chunk| (chunk, reader))) })
 }
 
@@ -50,42 +89,38 @@ impl Reader {
             return Ok(None);
         }
         let length = usize::try_from(self.left.end - self.left.start).map_or(CHUNK_LEN, |left| left.min(CHUNK_LEN));
-        self.buffer.reserve(CHUNK_LEN.min(length));
-        self.buffer.resize(length, 0);
-        let read = match self.read_cached() {
-            Some(read) => read,
-            None => self.read_blocking().await?,
+        let mut memory = self.spare.take(length);
+        let (memory, read) = match self.read_cached(&mut memory[..length]) {
+            Some(read) => (memory, read),
+            None => self.read_blocking(memory, length).await?,
         };
-        self.buffer.truncate(read);
         self.left.start += read as u64;
-        Ok(Some(self.buffer.split().freeze()))
+        let chunk = Chunk { memory, length: read, home: self.spare.clone() };
+        Ok(Some(Bytes::from_owner(chunk)))
     }
 
     /// What the page cache has, at the price of no thread; a failure of any kind is left to the blocking read.
-    fn read_cached(&mut self) -> Option<usize> {
-        let mut slices = [IoSliceMut::new(&mut self.buffer)];
+    fn read_cached(&self, buffer: &mut [u8]) -> Option<usize> {
+        let mut slices = [IoSliceMut::new(buffer)];
         let read = preadv2(&self.file, &mut slices, self.left.start, ReadWriteFlags::NOWAIT).ok()?;
         (read > 0).then_some(read)
     }
 
-    async fn read_blocking(&mut self) -> Result<usize> {
-        let (file, offset, mut buffer) = (Arc::clone(&self.file), self.left.start, std::mem::take(&mut self.buffer));
-        let (buffer, read) = self
-            .threads
+    async fn read_blocking(&self, mut memory: Vec<u8>, length: usize) -> Result<(Vec<u8>, usize)> {
+        let (file, offset) = (Arc::clone(&self.file), self.left.start);
+        self.threads
             .run(Operation::Get, self.key.as_str(), move || {
                 let read = loop {
-                    match pread(&file, &mut buffer[..], offset) {
+                    match pread(&file, &mut memory[..length], offset) {
                         Err(Errno::INTR) => {}
                         other => break other?,
                     }
                 };
                 match read {
                     0 => Err(Failure::corrupt("it ends before its last byte")),
-                    _ => Ok((buffer, read)),
+                    _ => Ok((memory, read)),
                 }
             })
-            .await?;
-        self.buffer = buffer;
-        Ok(read)
+            .await
     }
 }
