@@ -2,7 +2,8 @@
 //!
 //! A connection of a client takes one, or two where it may go on to another server, and what is read or written for it
 //! another. Connections to upstreams are counted by themselves: many requests come over one connection of HTTP/2. Where
-//! there are none left, files of the storage cannot be opened for anybody; so connections never take all.
+//! there are none left, files of the storage cannot be opened for anybody; so connections never take all. Not counted are
+//! the files of a storage on disk that the streams of one connection of HTTP/2 read at once.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 

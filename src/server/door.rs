@@ -80,6 +80,9 @@ enum Standing {
     Proxy,
 }
 
+/// The name of all whom a balancer on a socket of the file system cannot name: an address that nobody comes from (RFC 6666).
+const NOBODY: IpAddr = IpAddr::V6(Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0));
+
 /// Whose connection or request it is.
 #[derive(Clone, Debug)]
 pub(super) struct Visit {
@@ -97,8 +100,7 @@ impl Visit {
     pub(super) fn new(end: End, client: &api::Connection, proxies: &Proxies, admission: &Arc<Admission>) -> Self {
         let address = client.peer.map(|peer| peer.ip());
         let standing = if end != End::Unknown && proxies.trusts(address) { Standing::Proxy } else { Standing::Client };
-        // All whom a balancer on a socket of the file system cannot name have this name.
-        let nobody = (end == End::Unknown).then_some(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+        let nobody = (end == End::Unknown).then_some(NOBODY);
         let bound = address.or(nobody).filter(|_| standing == Standing::Client);
         let client = bound.map(|address| admission.address(address));
         Self { address, standing, admission: Arc::clone(admission), bound, client }

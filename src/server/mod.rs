@@ -6,8 +6,8 @@
 //! with pingora's session types and give it to `exchange`, which refuses what is badly framed (`framing`), finds the client
 //! behind trusted proxies (`proxies`), lets the handler pull the body (`request`) and writes what it answers (`reply`).
 //! Before the handler come the proofs that certificate authorities ask for (`challenges`), to which the door's lists do not
-//! apply, and before those the names that are another server's (`passthrough`). Each side waits for the other: a body chunk is read when the handler
-//! asks for it, a chunk of an answer is asked for when the last one was written.
+//! apply, and before those the names that are another server's (`passthrough`). Each side waits for the other: a body chunk
+//! is read when the handler asks for it, a chunk of an answer is asked for when the last one was written.
 //!
 //! The accept loop and the loop over requests are ours, because pingora's own know no deadline for a whole head, no
 //! limit of connections, no drain that ends when idle and no TLS settings; pingora parses, frames and multiplexes.

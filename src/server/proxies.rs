@@ -315,6 +315,7 @@ mod tests {
         };
         check("11.0.0.1", End::Known, kept.len());
         check("10.0.0.1", End::Unknown, kept.len());
+        check("10.0.0.1", End::Local, kept.len());
         check("10.0.0.1", End::Known, kept.len() + said.len());
     }
 

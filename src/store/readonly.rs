@@ -138,6 +138,7 @@ mod tests {
         assert!(refusals.iter().all(|it| it.as_ref().is_err_and(|error| error.kind == Kind::Denied)), "{refusals:?}");
         assert_eq!(inner.pending(&"a".parse().unwrap()).await.unwrap().len(), 1);
     }
+
     #[tokio::test]
     async fn for_a_while() {
         let limits = Limits { parts: Parts::Appended, parts_max: 9, distance: Distance::Here };

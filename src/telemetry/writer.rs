@@ -15,10 +15,14 @@ use std::{
     time::Duration,
 };
 
+use memchr::{memchr, memchr_iter, memrchr};
+
 /// Bytes of lines that may wait; twice as many are in memory while the thread writes.
 const QUEUE_BYTES_MAX: usize = 4 << 20;
 /// Memory that is kept for the next lines, in bytes.
 const SPARE_BYTES_MAX: usize = 64 << 10;
+/// What goes into a pipe as one piece, in bytes (pipe(7)).
+const PIPE_BUF: usize = 4096;
 /// How long the thread waits for more lines once there is one: waking it for each costs more than writing it.
 const GATHERING: Duration = Duration::from_millis(5);
 /// Longest line, in bytes. Those who make lines keep below it, each where its format can be cut.
@@ -34,9 +38,8 @@ const MODE: u32 = 0o640;
 struct Queue {
     /// Whole lines.
     text: Vec<u8>,
-    lines: u64,
-    /// Set until the thread has opened its place again.
-    reopen: bool,
+    /// How much of the text goes before the place is opened again.
+    reopen: Option<usize>,
     /// Who waits until what came before them was written.
     waiting: Vec<SyncSender<()>>,
     /// Whether no more will come: the last handle is gone.
@@ -50,7 +53,7 @@ impl Queue {
 
     /// Whether the thread is to look at once.
     const fn is_pressing(&self) -> bool {
-        self.reopen || self.over || !self.waiting.is_empty()
+        self.reopen.is_some() || self.over || !self.waiting.is_empty()
     }
 }
 
@@ -178,16 +181,15 @@ impl Writer {
         let was_idle = queue.is_idle();
         queue.text.extend_from_slice(line.as_bytes());
         queue.text.push(b'\n');
-        queue.lines += 1;
         drop(queue);
         if was_idle {
             self.handle.0.news.notify_one();
         }
     }
 
-    /// Lines that are queued from now on go to what then has the output's name; those before may go to either.
+    /// Lines that are queued from now on go to what then has the output's name.
     pub fn reopen(&self) {
-        self.handle.0.press(|queue| queue.reopen = true);
+        self.handle.0.press(|queue| queue.reopen = Some(queue.text.len()));
     }
 }
 
@@ -212,23 +214,41 @@ fn write_all(mut output: impl Output, shared: &Shared, losses: &Losses) {
     let mut spare = Vec::new();
     loop {
         let taken = take(shared, spare);
-        if taken.reopen
+        let (before, after) = taken.text.split_at(taken.reopen.unwrap_or_default());
+        write_lines(&mut output, before, losses);
+        if taken.reopen.is_some()
             && let Err(error) = output.reopen()
         {
             tracing::error!("a log cannot be opened again: {error}");
         }
-        if output.write_all(&taken.text).is_err() {
-            losses.add(taken.lines);
-        }
+        write_lines(&mut output, after, losses);
         if !taken.waiting.is_empty() {
-            let flushed = output.flush();
-            // Nobody waits any more when the deadline passed; a failed flush has nobody to be told to.
-            drop((flushed, taken.waiting.iter().map(|done| done.send(())).count()));
+            // A failed flush has nobody to be told to.
+            let _ = output.flush();
+        }
+        for done in taken.waiting {
+            // Nobody waits any more when the deadline passed.
+            let _ = done.send(());
         }
         if taken.over {
             return;
         }
         spare = taken.text;
+    }
+}
+
+/// Writes whole lines, as many at once as a pipe takes without a word of others in between.
+fn write_lines(output: &mut impl Output, text: &[u8], losses: &Losses) {
+    let mut rest = text;
+    while !rest.is_empty() {
+        let most = rest.len().min(PIPE_BUF);
+        // A line that is longer goes by itself.
+        let end = memrchr(b'\n', &rest[..most]).or_else(|| memchr(b'\n', rest)).map_or(rest.len(), |end| end + 1);
+        let (piece, later) = rest.split_at(end);
+        if output.write_all(piece).is_err() {
+            losses.add(memchr_iter(b'\n', piece).count() as u64);
+        }
+        rest = later;
     }
 }
 
@@ -274,8 +294,8 @@ mod tests {
         writer.line("one");
         drop(FlushGuard(writer.clone()));
         std::fs::rename(&path, &old).unwrap();
+        // It is still in the queue when the place is opened again, most likely.
         writer.line("two");
-        drop(FlushGuard(writer.clone()));
         writer.reopen();
         writer.line("three");
         drop(FlushGuard(writer.clone()));

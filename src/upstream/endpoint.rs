@@ -1,14 +1,16 @@
 //! Where a server is, and how a connection to it comes about.
 
-use std::{fmt, io, path::PathBuf, sync::Arc};
+use std::{fmt, io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use http::{HeaderValue, uri::Authority};
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, UnixStream},
+    net::{TcpStream, UnixStream, lookup_host},
 };
 use tokio_rustls::TlsConnector;
+
+use crate::upstream::way::is_ours;
 
 /// Anything that bytes go through both ways.
 pub(in crate::upstream) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -80,7 +82,7 @@ impl Endpoint {
         match &self.place {
             Place::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
             Place::Tcp { address, tls } => {
-                let stream = TcpStream::connect(address.as_str()).await?;
+                let stream = dial(address).await?;
                 // Without it a small request waits for the acknowledgement of the one before.
                 stream.set_nodelay(true)?;
                 match tls {
@@ -92,6 +94,32 @@ impl Endpoint {
                 }
             }
         }
+    }
+}
+
+/// To the first address of a name that answers. Where none does, an error of the server says more than one of ours.
+async fn dial(name: &str) -> io::Result<TcpStream> {
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let mut theirs = false;
+    for address in lookup_host(name).await? {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) if theirs && is_ours(&error) => {}
+            Err(error) => {
+                let error = without_family(address, error);
+                theirs |= !is_ours(&error);
+                failure = error;
+            }
+        }
+    }
+    Err(failure)
+}
+
+/// Where IPv6 is switched off, none of its addresses can ever be reached, which is not for want of ports.
+fn without_family(address: SocketAddr, error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::AddrNotAvailable if address.is_ipv6() => io::Error::new(error.kind(), error.to_string()),
+        _ => error,
     }
 }
 
@@ -112,6 +140,24 @@ fn host(authority: &Authority) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_family_that_is_missing_is_no_want_of_ports() {
+        let check = |address: &str, expected: bool| {
+            let error = without_family(address.parse().unwrap(), io::Error::from(rustix::io::Errno::ADDRNOTAVAIL));
+            assert_eq!(is_ours(&error), expected, "{address}");
+        };
+        check("127.0.0.1:1", true);
+        check("[::1]:1", false);
+    }
+
+    #[tokio::test]
+    async fn nobody_listens() {
+        // A port that was free a moment ago.
+        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let error = dial(&address.to_string()).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
 
     #[test]
     fn ports_are_implied_by_the_scheme() {

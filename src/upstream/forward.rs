@@ -66,7 +66,12 @@ impl Proxy {
         let mut again = true;
         loop {
             let repeatable = errand.repeatable();
-            let Way { server, mut connection, used } = self.way(repeatable, again).await?;
+            let way = tokio::select! {
+                biased;
+                way = self.way(repeatable, again) => way?,
+                () = errand.body.gone() => return Err(Failure::Gone),
+            };
+            let Way { server, mut connection, used } = way;
             let busy = server.occupy();
             match self.attempt(&mut errand, &server, &mut connection).await {
                 Ok(Answered { answer, unfed }) => {

@@ -31,8 +31,9 @@ const HOP_BY_HOP: &[&str] = &[
     "upgrade",
 ];
 
-/// What a client says about its own way here is not believed by whoever stands behind us either. Names with underscores
-/// are read as if they were hyphens by some.
+/// What is said about the way here is said anew. The rim has taken it off already where it came from nobody who is
+/// believed, with `X-Forwarded-For` and whatever `real_ip` names. Names with underscores are read as if they were hyphens by
+/// some.
 const FORWARDED: &[&str] = &[
     "forwarded",
     "x-forwarded-host",

@@ -56,9 +56,11 @@ impl Pool {
         kept.push_back(Kept { connection, since: Instant::now() });
     }
 
-    /// Since when the one that was used the longest time ago has been idle.
+    /// Since when the one that was used the longest time ago has been idle, of those that are open still.
     pub(in crate::upstream) fn oldest(&self) -> Option<Instant> {
-        self.lock().front().map(|kept| kept.since)
+        let mut kept = self.lock();
+        kept.retain(|it| !it.connection.sender.is_closed());
+        kept.front().map(|kept| kept.since)
     }
 
     /// Closes that one.

@@ -79,6 +79,7 @@ impl Proxy {
 }
 
 /// Whether a connection failed for want of something here, which says nothing of the server: descriptors, ports, memory.
+/// That there is no address of a family here is not among them ([`Endpoint::connect`](super::endpoint::Endpoint::connect)).
 pub(in crate::upstream) fn is_ours(error: &io::Error) -> bool {
     let ours = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM];
     Errno::from_io_error(error).is_some_and(|errno| ours.contains(&errno))

@@ -75,7 +75,7 @@ impl Tally {
         self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// From now on nobody is silent: it is we who let them wait.
+    /// From now on it is we who let them wait.
     pub(super) fn hold(&self) -> Held<'_> {
         self.held.fetch_add(1, Ordering::Relaxed);
         Held(self)

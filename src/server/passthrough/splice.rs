@@ -23,6 +23,10 @@ const BUSY: usize = 16 << 10;
 /// How often within the time that nobody may be silent for it is looked whether anybody said something.
 const LOOKS: u32 = 4;
 
+/// How many times as long it may last where we let bytes wait for their client's rate. Then, too, it ends: a client that
+/// has gone meanwhile is not seen.
+const HELD: u32 = 4;
+
 /// One side, and what was read from it already.
 #[derive(Debug)]
 pub(super) struct Side {
@@ -118,13 +122,13 @@ async fn pump(from: &Socket, to: &Socket, ahead: BytesMut, way: Way, toll: Toll<
     }
 }
 
-/// Completes when nothing has passed for so long.
+/// Completes when nothing has passed for so long, and [`HELD`] times as long while bytes wait.
 async fn silence(context: &Context, patience: Duration, tally: &Tally) {
     let passed = || tally.received().wrapping_add(tally.sent());
     let mut patience = patience;
     let mut stopping = false;
     let (mut before, mut looks) = (passed(), 0);
-    while looks < LOOKS {
+    while looks < LOOKS * HELD {
         tokio::select! {
             () = sleep(patience / LOOKS) => {}
             () = context.control.reached(Phase::Draining), if !stopping => {
@@ -134,7 +138,8 @@ async fn silence(context: &Context, patience: Duration, tally: &Tally) {
             }
         }
         let now = passed();
-        looks = if now == before && !tally.is_held() { looks + 1 } else { 0 };
+        let look = if tally.is_held() { 1 } else { HELD };
+        looks = if now == before { looks + look } else { 0 };
         before = now;
     }
 }

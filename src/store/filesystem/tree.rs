@@ -6,7 +6,10 @@
 use std::{os::fd::OwnedFd, path::Path};
 
 use rustix::{
-    fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, fsync, mkdirat, openat, openat2, unlinkat},
+    fs::{
+        AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, fstatfs, fsync, mkdirat, openat, openat2,
+        unlinkat,
+    },
     io::Errno,
 };
 use time::{Duration, OffsetDateTime};
@@ -43,12 +46,43 @@ const PARENT_ATTEMPTS_MAX: u32 = 64;
 pub(super) struct Tree {
     root: OwnedFd,
     modes: Modes,
+    medium: Medium,
+}
+
+/// Whether opening a file that the kernel knows may wait for anything.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Medium {
+    /// A file system of this machine's own disks and memory.
+    Local,
+    /// One that may ask another machine or program each time: NFS, FUSE, whatever is not known.
+    Other,
+}
+
+impl Medium {
+    /// By their numbers in linux/magic.h.
+    const LOCAL: &[u32] = &[
+        0xef53,      // ext2 to ext4
+        0x5846_5342, // XFS
+        0x9123_683e, // Btrfs
+        0xf2f5_2010, // F2FS
+        0xca45_1a4e, // bcachefs
+        0x2fc1_2fc1, // ZFS
+        0x0102_1994, // tmpfs
+    ];
+
+    fn of(directory: &OwnedFd) -> Self {
+        let known = fstatfs(directory).is_ok_and(|found| {
+            Self::LOCAL.iter().any(|kind| i128::from(*kind) == i128::from(found.f_type) & 0xffff_ffff)
+        });
+        if known { Self::Local } else { Self::Other }
+    }
 }
 
 impl Tree {
     pub(super) fn open(path: &Path, modes: Modes) -> Result<Self, Errno> {
         let root = openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Self { root, modes })
+        let medium = Medium::of(&root);
+        Ok(Self { root, modes, medium })
     }
 
     /// An existing directory by its path from the root, `.` for the root itself.
@@ -65,12 +99,16 @@ impl Tree {
         object(self.beneath(key.as_str(), TO_READ))
     }
 
-    /// The same where the kernel has the whole path in its cache, else nothing: it never waits for a disk. Kernels before
-    /// 5.12 do not know the question.
+    /// The same where the kernel has the whole path in its cache and its file system is one of this machine, else nothing:
+    /// it never waits. Kernels before 5.12 do not know the question.
     pub(super) fn object_at_hand(&self, key: &Key) -> Option<Result<(OwnedFd, Stat), Failure>> {
-        let resolve = RESOLVE | ResolveFlags::CACHED;
+        if self.medium == Medium::Other {
+            return None;
+        }
+        // What is mounted below the root may be anything.
+        let resolve = RESOLVE | ResolveFlags::CACHED | ResolveFlags::NO_XDEV;
         match openat2(&self.root, key.as_str(), TO_READ | FLAGS, Mode::empty(), resolve) {
-            Err(Errno::AGAIN | Errno::INVAL | Errno::NOSYS | Errno::PERM) => None,
+            Err(Errno::AGAIN | Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::PERM) => None,
             opened => Some(object(opened)),
         }
     }
@@ -237,6 +275,25 @@ mod tests {
             assert_eq!(tree.segment_by_segment(path, flags).is_ok(), opens, "{path}, segment by segment");
         }
         assert!(tree.beneath("../secret", flags).is_err());
+    }
+
+    /// Where a file system is one of this machine; elsewhere nothing is at hand.
+    #[test]
+    fn what_is_at_hand_is_what_is_there() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("a")).unwrap();
+        fs::write(root.path().join("a/file"), "content").unwrap();
+        symlink("file", root.path().join("a/link")).unwrap();
+        let tree = Tree::open(root.path(), Modes::SHARED).unwrap();
+        for key in ["a/file", "a", "a/none", "a/link", "a/file/below"] {
+            let key: Key = key.parse().unwrap();
+            let told =
+                |found: Result<(OwnedFd, Stat), Failure>| found.map(|(_, stat)| stat.st_size).map_err(|it| it.kind);
+            let expected = told(tree.object(&key));
+            if let Some(found) = tree.object_at_hand(&key) {
+                assert_eq!(told(found), expected, "{key}");
+            }
+        }
     }
 
     #[test]

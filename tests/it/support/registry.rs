@@ -71,9 +71,11 @@ impl Program {
         path.is_file().then_some(Self { name: "pierhead (release)", path, under: Vec::new() })
     }
 
+    const DISTRIBUTION: &str = "docker-registry 2.8.2";
+
     /// Debian's docker-registry, CNCF Distribution 2.8.2.
     pub(crate) fn distribution() -> Self {
-        Self { name: "docker-registry 2.8.2", path: tools::path("docker-registry"), under: Vec::new() }
+        Self { name: Self::DISTRIBUTION, path: tools::path("docker-registry"), under: Vec::new() }
     }
 }
 
@@ -235,6 +237,14 @@ impl Registry {
         } else {
             String::new()
         };
+        // Its purger comes at some minute of the first hour, and does not survive what others write into a bucket.
+        let storage = storage.cloned().map(|storage| match program.name {
+            Program::DISTRIBUTION if !storage.0.contains("maintenance:") => {
+                storage.with("maintenance:\n  uploadpurging:\n    enabled: false")
+            }
+            _ => storage,
+        });
+        let storage = storage.as_ref();
         let config = format!(
             "version: 0.1\n\
              log:\n  level: info\n  accesslog:\n    disabled: true\n\

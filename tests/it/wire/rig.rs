@@ -26,7 +26,7 @@ use pierhead::{
         exchange::{Ending, Exchange, Observer},
         proxies::Proxies,
     },
-    tls::{self, Terms, certificates::Certificates, development, pem},
+    tls::{self, Terms, certificates::Certificates, client, development, pem},
 };
 use rustls::{ClientConfig, RootCertStore, ServerConfig, pki_types::ServerName, server::ClientHello};
 use time::OffsetDateTime;
@@ -225,6 +225,12 @@ pub(super) fn development_pair(directory: &std::path::Path) -> (pem::Pair, RootC
     (pair, roots)
 }
 
+fn terms(settings: &tls::Settings, certificates: &Arc<Certificates>) -> Terms {
+    let files = settings.client.as_ref().map_or(&[][..], |client| &client.authorities);
+    let authorities = client::authorities(files).unwrap();
+    Terms::new(settings, &authorities, Arc::clone(certificates)).unwrap()
+}
+
 impl Rig {
     pub(super) fn start(plan: Plan) -> Self {
         Self::serve(plan, |probe| Arc::new(Site(probe)))
@@ -236,9 +242,7 @@ impl Rig {
         let directory = tempfile::tempdir().unwrap();
         let (pair, roots) = development_pair(directory.path());
         let certificates = Arc::new(Certificates::new(vec![pair]));
-        let tls = plan
-            .tls
-            .map(|settings| Arc::new(Handshakes(Terms::new(&settings, &[], Arc::clone(&certificates)).unwrap())));
+        let tls = plan.tls.map(|settings| Arc::new(Handshakes(terms(&settings, &certificates))));
         let server = Server::bind(Settings {
             listeners: vec![Endpoint::new(Address::tcp("127.0.0.1:0").unwrap(), tls.map(|tls| tls as _))],
             limits: plan.limits,
