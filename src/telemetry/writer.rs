@@ -23,7 +23,7 @@ const QUEUE_BYTES_MAX: usize = 4 << 20;
 const SPARE_BYTES_MAX: usize = 64 << 10;
 /// What goes into a pipe as one piece, in bytes (pipe(7)).
 const PIPE_BUF: usize = 4096;
-/// How long the thread waits for more lines once there is one: waking it for each costs more than writing it.
+/// How long the thread waits for more lines once it has written some: waking it for each costs more than writing it.
 const GATHERING: Duration = Duration::from_millis(5);
 /// Longest line, in bytes. Those who make lines keep below it, each where its format can be cut.
 pub const LINE_BYTES_MAX: usize = 8 * 1024;
@@ -252,14 +252,13 @@ fn write_lines(output: &mut impl Output, text: &[u8], losses: &Losses) {
     }
 }
 
-/// Waits until there is something to do, and a little longer for more of it. `spare` is memory to be used again.
+/// Waits a little, and then until there is something to do. `spare` is memory to be used again.
 fn take(shared: &Shared, mut spare: Vec<u8>) -> Queue {
     spare.clear();
     spare.shrink_to(SPARE_BYTES_MAX);
-    let queue = shared.lock();
-    let queue = shared.news.wait_while(queue, |queue| queue.is_idle()).unwrap_or_else(PoisonError::into_inner);
-    let gathered = shared.news.wait_timeout_while(queue, GATHERING, |queue| !queue.is_pressing());
-    let (mut queue, _) = gathered.unwrap_or_else(PoisonError::into_inner);
+    let gathered = shared.news.wait_timeout_while(shared.lock(), GATHERING, |queue| !queue.is_pressing());
+    let (queue, _) = gathered.unwrap_or_else(PoisonError::into_inner);
+    let mut queue = shared.news.wait_while(queue, |queue| queue.is_idle()).unwrap_or_else(PoisonError::into_inner);
     mem::replace(&mut queue, Queue { text: spare, ..Queue::default() })
 }
 
