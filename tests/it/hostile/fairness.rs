@@ -4,7 +4,6 @@
 //! ask at a steady pace, are measured beside the one and beside the other, in turns.
 
 use std::{
-    fs,
     net::SocketAddr,
     sync::{
         Arc,
@@ -14,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::time::{ClockId, clock_gettime};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
@@ -81,10 +81,11 @@ impl Allowance {
         Self { started: Instant::now(), used_before: Self::used() }
     }
 
-    /// Processor time of this thread, in seconds.
+    /// Processor time of this thread, in seconds, to the moment: what `/proc` says is as old as the last tick, and whoever
+    /// floods without ever waiting would hold a processor from tick to tick.
     fn used() -> f64 {
-        let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-        text.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e9
+        let used = clock_gettime(ClockId::ThreadCPUTime);
+        Duration::new(used.tv_sec.try_into().unwrap(), used.tv_nsec.try_into().unwrap()).as_secs_f64()
     }
 
     async fn keep(&self) {
