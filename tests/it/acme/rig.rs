@@ -23,7 +23,7 @@ use rustls::{
 };
 
 use crate::support::{
-    certificate::write_private,
+    certificate::{client_config, write_private},
     digest::hexadecimal,
     pebble::Pebble,
     process::{Process, free_address},
@@ -178,9 +178,7 @@ impl Client {
     pub(super) fn of(pebble: &Pebble) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(pebble.root().as_bytes()).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let mut config = config.with_root_certificates(roots).with_no_client_auth();
+        let mut config = client_config(roots);
         // In a session that is resumed, nobody shows anything.
         config.resumption = Resumption::disabled();
         Self(Arc::new(config))

@@ -26,7 +26,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     doctor::{Configuration, assert_clean, stored},
     support::{
-        certificate::Certificate,
+        certificate::{Certificate, trusting},
         command::command,
         process::free_address,
         s3::{
@@ -273,9 +273,7 @@ async fn the_clock_is_wrong() {
 }
 
 fn settings(port: u16, bucket: &str) -> settings::Settings {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let tls = Arc::new(tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth());
+    let tls = Arc::new(trusting(&[]));
     settings::Settings {
         endpoint: format!("http://127.0.0.1:{port}").parse().unwrap(),
         region: REGION.to_owned(),

@@ -15,14 +15,11 @@ use std::{
     time::Duration,
 };
 
-use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
-    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
-};
+use rustls::{ClientConnection, StreamOwned, pki_types::ServerName};
 use tempfile::TempDir;
 
 use crate::support::{
-    certificate::{Certificate, write_private},
+    certificate::{Certificate, trusting, write_private},
     process::Process,
     registry::launch,
 };
@@ -122,11 +119,7 @@ fn connect_unix(path: &Path) -> UnixStream {
 }
 
 fn secured<S: Read + Write>(certificate: &Certificate, stream: S) -> StreamOwned<ClientConnection, S> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(&certificate.authority).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let config = versions.with_root_certificates(roots).with_no_client_auth();
+    let config = trusting(&[&certificate.authority]);
     let name = ServerName::try_from("localhost").unwrap();
     StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), stream)
 }

@@ -9,10 +9,7 @@ use std::{
 };
 
 use jsonwebtoken::Algorithm;
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
-};
+use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use time::OffsetDateTime;
@@ -22,7 +19,7 @@ use tokio_rustls::TlsConnector;
 use crate::{
     hostile::client::{Answer, Headers, Stream, exchange, request},
     support::{
-        certificate::{Certificate, write_private},
+        certificate::{Certificate, trusting, write_private},
         digest,
         process::{Process, free_address},
         registry::{Program, spawn},
@@ -49,7 +46,7 @@ pub(super) struct Target {
     pub(super) token: String,
     /// Texts that may never stand in the log.
     pub(super) secrets: RefCell<Vec<String>>,
-    roots: RootCertStore,
+    authority: PathBuf,
     process: Process,
     directory: TempDir,
     resident_at_start_kib: Cell<u64>,
@@ -84,13 +81,12 @@ impl Target {
         );
         write_private(&directory.path().join("config.yml"), &config);
         let process = spawn(program, directory.path(), address);
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(&certificate.authority).unwrap()).unwrap();
         let token = signer.token(&claims(&everything()));
         let secrets = RefCell::new(vec![HTTP_SECRET.to_owned(), token.clone()]);
+        let authority = certificate.authority.clone();
         let (resident_at_start_kib, canaries) = (Cell::default(), Cell::default());
         let target =
-            Self { address, signer, token, secrets, roots, process, directory, resident_at_start_kib, canaries };
+            Self { address, signer, token, secrets, authority, process, directory, resident_at_start_kib, canaries };
         target.canary("the start").await;
         target.resident_at_start_kib.set(target.resident_kib());
         target
@@ -103,9 +99,7 @@ impl Target {
 
     /// The terms of a client that offers one protocol.
     pub(super) fn client(&self, protocol: &str) -> TlsConnector {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let mut config = versions.with_root_certificates(self.roots.clone()).with_no_client_auth();
+        let mut config = trusting(&[&self.authority]);
         config.alpn_protocols = vec![protocol.into()];
         TlsConnector::from(Arc::new(config))
     }

@@ -11,10 +11,7 @@ use std::{
     time::Duration,
 };
 
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
-};
+use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -22,7 +19,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::lifecycle::server::PATIENCE;
+use crate::{lifecycle::server::PATIENCE, support::certificate::trusting};
 
 /// Most failures that are kept by their words.
 const REMEMBERED: usize = 20;
@@ -82,15 +79,7 @@ pub(crate) struct Target {
 
 impl Target {
     pub(crate) fn new(address: SocketAddr, authorities: &[&Path]) -> Self {
-        let mut roots = RootCertStore::empty();
-        for path in authorities {
-            for certificate in CertificateDer::pem_file_iter(path).unwrap() {
-                roots.add(certificate.unwrap()).unwrap();
-            }
-        }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let mut config = config.with_root_certificates(roots).with_no_client_auth();
+        let mut config = trusting(authorities);
         // Each handshake shows a certificate.
         config.resumption = rustls::client::Resumption::disabled();
         Self { address, tls: TlsConnector::from(Arc::new(config)) }

@@ -9,8 +9,9 @@ use tokio::{
     time::timeout,
 };
 
-use crate::passthrough::rig::{
-    Edge, OTHER, OWN, PATIENCE, accept, connect, ended, everything, exactly, server, trusting,
+use crate::{
+    passthrough::rig::{Edge, OTHER, OWN, PATIENCE, accept, connect, ended, everything, exactly, server},
+    support::certificate::trusting,
 };
 
 /// Bytes of a record's and of a handshake message's beginning.
@@ -20,7 +21,7 @@ const MESSAGE: usize = 4;
 /// What a client sends first, as records.
 fn hello(edge: &Edge, name: &str) -> Vec<u8> {
     let name = ServerName::try_from(name.to_owned()).unwrap();
-    let mut client = ClientConnection::new(Arc::new(trusting(&edge.certificate.authority)), name).unwrap();
+    let mut client = ClientConnection::new(Arc::new(trusting(&[&edge.certificate.authority])), name).unwrap();
     let mut records = Vec::new();
     client.write_tls(&mut records).unwrap();
     records

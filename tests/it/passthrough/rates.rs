@@ -8,7 +8,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::passthrough::rig::{Edge, OTHER, PATIENCE, accept, connect, everything, exactly, server, status, until};
+use crate::{
+    passthrough::rig::{Edge, OTHER, PATIENCE, accept, connect, everything, exactly, server, status, until},
+    support::certificate::trusting,
+};
 
 /// Bytes, and the shortest time in which they may pass at 1 MiB/s with 1 MiB at once, less a tenth for clocks.
 const BYTES: usize = 3 << 20;
@@ -88,9 +91,7 @@ async fn who_waits_for_a_rate_is_not_silent() {
 /// The hello of a client that asks for the other server.
 fn hello() -> Vec<u8> {
     let name = rustls::pki_types::ServerName::try_from(OTHER).unwrap();
-    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let versions = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let config = versions.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
+    let config = trusting(&[]);
     let mut hello = Vec::new();
     rustls::ClientConnection::new(config.into(), name).unwrap().write_tls(&mut hello).unwrap();
     hello

@@ -1,11 +1,8 @@
 //! The binary with an address for TLS, one for plain HTTP and one that redirects, and the means to talk to it.
 
-use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
-};
+use rustls::pki_types::ServerName;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
@@ -15,7 +12,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::support::{
-    certificate::{Certificate, write_private},
+    certificate::{Certificate, trusting, write_private},
     process::{Process, free_address},
     registry::{Program, spawn},
 };
@@ -76,7 +73,7 @@ impl Edge {
 
     /// TLS under a name, with whom that authority trusts.
     pub(super) async fn secure(&self, name: &str, authority: &Path, protocol: Option<&str>) -> TlsStream<TcpStream> {
-        let mut config = trusting(authority);
+        let mut config = trusting(&[authority]);
         config.alpn_protocols = protocol.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let connected = TlsConnector::from(Arc::new(config)).connect(name, connect(self.tls).await);
@@ -108,14 +105,6 @@ impl Edge {
         };
         timeout(PATIENCE, logged).await.unwrap_or_else(|_| panic!("never logged {text:?}:\n{}", self.process.log()));
     }
-}
-
-pub(super) fn trusting(authority: &Path) -> ClientConfig {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(&fs::read(authority).unwrap()).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    versions.with_root_certificates(roots).with_no_client_auth()
 }
 
 pub(super) async fn connect(address: SocketAddr) -> TcpStream {

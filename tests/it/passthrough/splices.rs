@@ -10,13 +10,16 @@ use tokio::{
     time::timeout,
 };
 
-use crate::passthrough::rig::{Edge, OTHER, PATIENCE, accept, connect, ended, everything, exactly, server, trusting};
+use crate::{
+    passthrough::rig::{Edge, OTHER, PATIENCE, accept, connect, ended, everything, exactly, server},
+    support::certificate::trusting,
+};
 
 /// Both ends of a connection that was passed on, behind its hello.
 async fn spliced(edge: &Edge, listener: &TcpListener) -> (TcpStream, TcpStream) {
     let name = ServerName::try_from(OTHER).unwrap();
     let mut hello = Vec::new();
-    let config = Arc::new(trusting(&edge.certificate.authority));
+    let config = Arc::new(trusting(&[&edge.certificate.authority]));
     ClientConnection::new(config, name).unwrap().write_tls(&mut hello).unwrap();
     let mut client = connect(edge.tls).await;
     client.write_all(&hello).await.unwrap();

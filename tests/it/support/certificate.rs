@@ -8,7 +8,7 @@ use std::{
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls::{
-    ServerConfig,
+    ClientConfig, RootCertStore, ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 
@@ -67,6 +67,24 @@ impl Certificate {
         let versions = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         versions.with_no_client_auth().with_single_cert(chain, key).unwrap()
     }
+}
+
+/// A client that trusts what the authorities in these files sign, and nothing else.
+pub(crate) fn trusting(authorities: &[&Path]) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    for path in authorities {
+        for certificate in CertificateDer::pem_file_iter(path).unwrap() {
+            roots.add(certificate.unwrap()).unwrap();
+        }
+    }
+    client_config(roots)
+}
+
+/// The same of authorities that stand in no file.
+pub(crate) fn client_config(roots: RootCertStore) -> ClientConfig {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    versions.with_root_certificates(roots).with_no_client_auth()
 }
 
 /// Writes a file that only its owner can read.

@@ -2,10 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
-};
+use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -14,7 +11,10 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use crate::{
-    support::{certificate::Certificate, registry::Transport},
+    support::{
+        certificate::{Certificate, trusting},
+        registry::Transport,
+    },
     upstream::{
         front::{Front, Setting},
         scripted::{Caller, PATIENCE, Upstream, connect, fields, say},
@@ -57,11 +57,7 @@ async fn the_template_of_nginx_is_kept() {
 
 /// The same head over HTTP/2, by whatever name a certificate is for.
 async fn sent_by_http2(front: &Front, authority: &Path, upstream: &mut Upstream, headers: &[(&str, &str)]) -> String {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(authority).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let mut config = versions.with_root_certificates(roots).with_no_client_auth();
+    let mut config = trusting(&[authority]);
     config.alpn_protocols = vec![b"h2".to_vec()];
     let connecting = TlsConnector::from(Arc::new(config))
         .connect(ServerName::try_from("localhost").unwrap(), connect(front.address()).await);
