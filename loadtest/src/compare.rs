@@ -192,7 +192,8 @@ fn per_operation(report: &Report, name: &str) -> Option<f64> {
     (report.operations.len() == 1).then_some(report.server.as_ref()?.cpu_secs * 1e6 / float(operation.count))
 }
 
-fn median(values: &[f64]) -> Option<f64> {
+/// `None` of nothing.
+pub(crate) fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;

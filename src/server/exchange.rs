@@ -116,21 +116,34 @@ pub(super) async fn run(
     let visit = Visit::new(hop.end, &connection, &rules.proxies, &context.admission);
     // Where a badly framed request ends is not known for sure.
     let after = if refusal.is_some() { After::Close } else { After::Reuse };
-    let mut reply = if let Some(refusal) = refusal {
+    let reply = if let Some(refusal) = refusal {
         // It costs its client as much as any other request.
         context.door.turns_away(&visit).unwrap_or_else(|| refusal.reply())
     } else {
         let request = request::request(id, head, &connection, &session, rules.deadlines, &visit);
         handle(context, rules, request, &visit).await
     };
-    exchange.status = reply.status;
-    exchange.content_type = text(&reply.headers, &header::CONTENT_TYPE);
-    exchange.log = std::mem::take(&mut reply.log);
-    exchange.ending = reply::write(context, rules, &session, &exchange.method, reply, after, &visit).await;
-    let session = finish(rules, &session, &mut exchange).await;
+    let session = answer(context, rules, &session, &mut exchange, reply, after, &visit).await;
     exchange.elapsed = started.elapsed();
     context.observer.observe(&exchange);
     (exchange.ending, session)
+}
+
+/// Writes a reply down in the record, and then to the client. The session comes back unless it has been used up.
+pub(super) async fn answer(
+    context: &Context,
+    rules: &Rules,
+    session: &Shared,
+    exchange: &mut Exchange,
+    mut reply: api::Reply,
+    after: After,
+    visit: &Visit,
+) -> Option<ServerSession> {
+    exchange.status = reply.status;
+    exchange.content_type = text(&reply.headers, &header::CONTENT_TYPE);
+    exchange.log = std::mem::take(&mut reply.log);
+    exchange.ending = reply::write(context, rules, session, &exchange.method, reply, after, visit).await;
+    finish(rules, session, exchange).await
 }
 
 async fn handle(context: &Context, rules: &Rules, request: api::Request, visit: &Visit) -> api::Reply {

@@ -1,7 +1,6 @@
 //! What a push cannot do without, each part by itself on this machine: the physical limit beside its figures.
 
 use std::{
-    cell::Cell,
     fmt::Write as _,
     fs::{self, File},
     io::{Read, Write},
@@ -15,12 +14,12 @@ use std::{
 use anyhow::{Context as _, Result, anyhow};
 use rustix::time::{ClockId, clock_gettime};
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection,
+    ClientConfig, ClientConnection, ConnectionCommon, RootCertStore, ServerConfig, ServerConnection, SideData,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::{content::noise, peers::keys::Authority, quantity::digits};
+use crate::{compare::median, content::noise, peers::keys::Authority, quantity::digits};
 
 /// How much each part moves, in pieces of this size.
 const VOLUME: usize = 1 << 30;
@@ -32,31 +31,30 @@ const READ: usize = 64 << 10;
 /// Each part is taken several times, and its median said.
 const TIMES: usize = 5;
 
+/// What takes a part once more, and is told how often it was taken before.
+type Part<'a> = &'a dyn Fn(usize) -> Result<Duration>;
+
 /// A row for each part, and their sum, in CPU seconds per GiB.
 pub(super) fn measure(scratch: &Path, authority: &Authority) -> Result<String> {
     let piece = noise(1, PIECE as u64);
-    let number = Cell::new(0);
     // Each into a file of its own, as blobs are: memory that the page cache has just given back costs least.
-    let path = || scratch.join(format!("limit-{}", number.replace(number.get() + 1)));
-    let parts: [(&str, &dyn Fn() -> Result<Duration>); 4] = [
-        ("socket receive", &|| receive(&piece)),
-        ("TLS open", &|| open(&piece, authority)),
-        ("SHA-256", &|| Ok(hash(&piece))),
-        ("page cache write", &|| write(&piece, &path())),
+    let path = |number| scratch.join(format!("limit-{number}"));
+    let parts: [(&str, Part<'_>); 4] = [
+        ("socket receive", &|_| receive(&piece)),
+        ("TLS open", &|_| open(&piece, authority)),
+        ("SHA-256", &|_| Ok(hash(&piece))),
+        ("page cache write", &|number| write(&piece, &path(number))),
     ];
     let mut text = String::from("Parts of a push, each alone, CPU s per GiB:");
     let mut sum = 0.0;
     for (name, part) in parts {
-        let mut taken = (0..TIMES).map(|_| part()).collect::<Result<Vec<_>>>().context(name)?;
-        taken.sort();
-        let median = taken[TIMES / 2].as_secs_f64();
+        let taken = (0..TIMES).map(|number| Ok(part(number)?.as_secs_f64())).collect::<Result<Vec<_>>>();
+        let median = median(&taken.context(name)?).unwrap_or_default();
         sum += median;
         write!(text, " {name} {},", digits(median))?;
     }
     write!(text, " together {}.", digits(sum))?;
-    for number in 0..number.get() {
-        fs::remove_file(scratch.join(format!("limit-{number}")))?;
-    }
+    (0..TIMES).try_for_each(|number| fs::remove_file(path(number)))?;
     Ok(text)
 }
 
@@ -112,11 +110,7 @@ fn open(piece: &[u8], authority: &Authority) -> Result<Duration> {
         feed(&mut server, &wire)?;
         wire.clear();
         server.write_tls(&mut wire)?;
-        let mut rest = wire.as_slice();
-        while !rest.is_empty() {
-            client.read_tls(&mut rest)?;
-            client.process_new_packets()?;
-        }
+        feed(&mut client, &wire)?;
         wire.clear();
     }
     let mut taken = Duration::ZERO;
@@ -141,11 +135,12 @@ fn open(piece: &[u8], authority: &Authority) -> Result<Duration> {
     Ok(taken)
 }
 
-fn feed(server: &mut ServerConnection, wire: &[u8]) -> Result<()> {
+/// Gives one side of a handshake what the other has written.
+fn feed<Side: SideData>(connection: &mut ConnectionCommon<Side>, wire: &[u8]) -> Result<()> {
     let mut rest = wire;
     while !rest.is_empty() {
-        server.read_tls(&mut rest)?;
-        server.process_new_packets()?;
+        connection.read_tls(&mut rest)?;
+        connection.process_new_packets()?;
     }
     Ok(())
 }

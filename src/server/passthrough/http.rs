@@ -40,7 +40,7 @@ use crate::{
         },
         proxies::Hop,
         reply::{self, After, Chunk, Writing},
-        request::{self, Shared},
+        request,
         socket::{HeadAllowance, Socket, Wire},
         stream::Downstream,
     },
@@ -105,8 +105,8 @@ pub(in crate::server) async fn forward(
     let visit = Visit::new(hop.end, &client, &rules.proxies, &context.admission);
     // Whatever else the listener is for: behind this there is more than a redirect.
     if let Some(reply) = Door::Guarded.turns_away(&visit) {
-        let session =
-            turn_away(context, rules, request::share(session, &head, None), &mut exchange, reply, &visit).await;
+        let shared = request::share(session, &head, None);
+        let session = exchange::answer(context, rules, &shared, &mut exchange, reply, After::Reuse, &visit).await;
         exchange.elapsed = started.elapsed();
         context.observer.observe(&exchange);
         return (exchange.ending, session);
@@ -162,22 +162,6 @@ pub(in crate::server) async fn forward(
         }
     };
     (settle(context, &mut exchange, &passing, started, ending), session)
-}
-
-/// Answers in the place of the other server.
-async fn turn_away(
-    context: &Context,
-    rules: &Rules,
-    session: Shared,
-    exchange: &mut Exchange,
-    mut reply: api::Reply,
-    visit: &Visit,
-) -> Option<ServerSession> {
-    exchange.status = reply.status;
-    exchange.content_type = exchange::text(&reply.headers, &header::CONTENT_TYPE);
-    exchange.log = std::mem::take(&mut reply.log);
-    exchange.ending = reply::write(context, rules, &session, &exchange.method, reply, After::Reuse, visit).await;
-    exchange::finish(rules, &session, exchange).await
 }
 
 fn settle(context: &Context, exchange: &mut Exchange, passing: &Passing, started: Instant, ending: Ending) -> Ending {
