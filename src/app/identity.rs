@@ -96,8 +96,8 @@ pub(super) fn load(config: &Config, clock: &Arc<dyn Clock>) -> Result<Option<Arc
     }
     let settings = settings(tls, config.http.http2);
     let stamps = Stamps::of(watched(&sources, &settings));
-    let (pairs, warnings) = sources.read(clock.as_ref())?;
-    for warning in warnings {
+    let (pairs, uncovered) = sources.read(clock.as_ref())?;
+    for warning in sources.warnings(&pairs, uncovered) {
         tracing::warn!("{warning}");
     }
     let certificates = Arc::new(Certificates::with(pairs.clone(), unknown(tls)));
@@ -111,7 +111,9 @@ pub(super) fn load(config: &Config, clock: &Arc<dyn Clock>) -> Result<Option<Arc
 /// Reads what [`load`] would read and makes nothing; returns its warnings.
 pub(super) fn check(config: &Config, clock: &dyn Clock) -> Result<Vec<String>> {
     let Some(tls) = &config.http.tls else { return Ok(Vec::new()) };
-    let (pairs, warnings) = Sources::new(config, tls).read(clock)?;
+    let sources = Sources::new(config, tls);
+    let (pairs, uncovered) = sources.read(clock)?;
+    let warnings = sources.warnings(&pairs, uncovered);
     let certificates = Arc::new(Certificates::with(pairs, unknown(tls)));
     let settings = settings(tls, config.http.http2);
     let authorities = authorities(&settings).context("http.tls.clientcas")?;
@@ -152,12 +154,7 @@ impl Identity {
     /// # Errors
     /// What is wrong with one of them.
     pub(super) fn prepare(&self) -> Result<Prepared> {
-        let load = |files: &Files| files.load(self.sources.strictness, self.clock.now());
-        let pairs = self.sources.files.iter().map(load).collect::<Result<Vec<_>, _>>().context("http.tls")?;
-        let uncovered = self.sources.uncovered(&pairs);
-        if let (Some(warning), Strictness::Strict) = (&uncovered, self.sources.strictness) {
-            bail!("{warning}");
-        }
+        let (pairs, uncovered) = self.sources.read(self.clock())?;
         let clients = self.clients().context("http.tls.clientcas")?;
         Ok(Prepared { pairs, uncovered, clients })
     }
@@ -260,18 +257,21 @@ impl Sources {
         }
     }
 
-    fn read(&self, clock: &dyn Clock) -> Result<(Vec<Pair>, Vec<String>)> {
-        let (mut pairs, mut warnings) = (Vec::new(), Vec::new());
-        for files in &self.files {
-            let pair = files.load(self.strictness, clock.now()).context("http.tls")?;
-            warnings.extend(pair.warnings().iter().map(|warning| about(files, warning)));
-            pairs.push(pair);
-        }
+    /// All of them, and what is to be said where none is for our host.
+    fn read(&self, clock: &dyn Clock) -> Result<(Vec<Pair>, Option<String>)> {
+        let load = |files: &Files| files.load(self.strictness, clock.now());
+        let pairs = self.files.iter().map(load).collect::<Result<Vec<_>, _>>().context("http.tls")?;
         match self.uncovered(&pairs) {
             Some(warning) if self.strictness == Strictness::Strict => bail!("{warning}"),
-            warning => warnings.extend(warning),
+            uncovered => Ok((pairs, uncovered)),
         }
-        Ok((pairs, warnings))
+    }
+
+    /// What is remarkable about what was read.
+    fn warnings(&self, pairs: &[Pair], uncovered: Option<String>) -> Vec<String> {
+        let read = self.files.iter().zip(pairs);
+        let of_files = read.flat_map(|(files, pair)| pair.warnings().iter().map(move |warning| about(files, warning)));
+        of_files.chain(uncovered).collect()
     }
 
     /// What is to be said where no certificate is for the host that clients call us.
