@@ -10,7 +10,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::upstream::way::is_ours;
+use crate::upstream::failure::is_ours;
 
 /// Anything that bytes go through both ways.
 pub(in crate::upstream) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}

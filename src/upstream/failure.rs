@@ -1,7 +1,10 @@
 //! What goes wrong between a client and a server behind us, and what the client is told.
 
+use std::io;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use rustix::io::Errno;
 use tracing::Level;
 
 use crate::{
@@ -81,9 +84,27 @@ impl Failure {
     }
 }
 
+/// Whether a connection failed for want of something here, which says nothing of the server: descriptors, ports, memory.
+/// That there is no address of a family here is not among them (see `endpoint`).
+pub(in crate::upstream) fn is_ours(error: &io::Error) -> bool {
+    let ours = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| ours.contains(&errno))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_missing_here_is_not_the_servers_fault() {
+        let check = |errno: Errno, expected| assert_eq!(is_ours(&io::Error::from(errno)), expected, "{errno}");
+        check(Errno::MFILE, true);
+        check(Errno::NFILE, true);
+        check(Errno::ADDRNOTAVAIL, true);
+        check(Errno::CONNREFUSED, false);
+        check(Errno::NETUNREACH, false);
+        assert!(!is_ours(&io::Error::other("a certificate")));
+    }
 
     #[test]
     fn a_client_is_told_what_to_do_and_the_log_why() {

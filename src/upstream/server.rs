@@ -20,9 +20,9 @@ use crate::{
         body::Outgoing,
         connection::Connection,
         endpoint::Endpoint,
+        failure::is_ours,
         pool::{Pool, Repeatable},
         room::{Room, Slot},
-        way::is_ours,
     },
 };
 

@@ -1,13 +1,19 @@
 //! The connection that a request goes by: one that was kept, or a new one where there is room for it.
 
-use std::{io, pin::pin, sync::Arc};
+use std::{pin::pin, sync::Arc};
 
-use rustix::io::Errno;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
     telemetry::upstream::Outcome,
-    upstream::{Proxy, connection::Connection, failure::Failure, pool::Repeatable, room::Slot, server::Server},
+    upstream::{
+        Proxy,
+        connection::Connection,
+        failure::{Failure, is_ours},
+        pool::Repeatable,
+        room::Slot,
+        server::Server,
+    },
 };
 
 /// Where an attempt goes.
@@ -75,28 +81,5 @@ impl Proxy {
         if let Some((_, server)) = idle.min_by_key(|(since, _)| *since) {
             server.close_idle();
         }
-    }
-}
-
-/// Whether a connection failed for want of something here, which says nothing of the server: descriptors, ports, memory.
-/// That there is no address of a family here is not among them ([`Endpoint::connect`](super::endpoint::Endpoint::connect)).
-pub(in crate::upstream) fn is_ours(error: &io::Error) -> bool {
-    let ours = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM];
-    Errno::from_io_error(error).is_some_and(|errno| ours.contains(&errno))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_missing_here_is_not_the_servers_fault() {
-        let check = |errno: Errno, expected| assert_eq!(is_ours(&io::Error::from(errno)), expected, "{errno}");
-        check(Errno::MFILE, true);
-        check(Errno::NFILE, true);
-        check(Errno::ADDRNOTAVAIL, true);
-        check(Errno::CONNREFUSED, false);
-        check(Errno::NETUNREACH, false);
-        assert!(!is_ours(&io::Error::other("a certificate")));
     }
 }
