@@ -26,13 +26,15 @@ use pierhead::{
     auth::{authority::Authority, token},
     clock::{Clock, ManualClock},
     oci::{digest::Algorithm as DigestAlgorithm, hasher::Hasher},
-    registry::{self, Registry, format::Signing, manifests::validation::Validation},
+    registry::{self, Registry},
     store::{Distance, Limits, Parts, Store, locate::Locate, memory::Memory},
 };
 use rcgen::KeyPair;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use uuid::Uuid;
+
+use crate::registry_tree;
 
 pub(crate) const REALM: &str = "https://gitlab.example/jwt/auth";
 pub(crate) const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -70,7 +72,7 @@ impl Rig {
 
     pub(crate) async fn with(change: impl FnOnce(&mut Plan)) -> Self {
         let mut plan =
-            Plan { api: api(), registry: registry_settings(), guarded: false, authority: None, locator: None };
+            Plan { api: api(), registry: registry_tree::settings(), guarded: false, authority: None, locator: None };
         change(&mut plan);
         let clock = Arc::new(ManualClock::new(OffsetDateTime::from_unix_timestamp(1_750_000_000).expect("in range")));
         let limits = Limits { parts: Parts::Equal { size: 64 << 10 }, parts_max: 10_000, distance: Distance::Here };
@@ -310,19 +312,6 @@ pub(crate) fn api() -> Settings {
         chunk_size_min: None,
         token_grace: Duration::from_hours(1),
         downloads: Downloads::default(),
-    }
-}
-
-pub(crate) fn registry_settings() -> registry::Settings {
-    registry::Settings {
-        validation: Validation::default(),
-        descriptor_cache: Some(100),
-        upload_lifetime: Duration::from_hours(168),
-        upload_memory: 64 << 20,
-        upload_checkpoint: 1 << 30,
-        upload_size_max: None,
-        upload_bodies_max: None,
-        signing: Signing::Shared,
     }
 }
 

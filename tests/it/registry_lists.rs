@@ -23,10 +23,7 @@ use pierhead::{
 };
 use proptest::prelude::{ProptestConfig, Strategy, TestCaseError, prop, prop_assert, prop_assert_eq, proptest};
 
-use crate::{
-    gateway::registry_settings,
-    registry_tree::{Fixture, name, sha256},
-};
+use crate::registry_tree::{self, Fixture, name, sha256};
 
 fn window(after: Option<&str>, limit: usize) -> Window {
     Window { after: after.map(str::to_owned), limit }
@@ -207,7 +204,7 @@ async fn a_page_of_tags_far_away_takes_few_calls() {
     let store: Arc<dyn Store> = Arc::new(Metered::new(Arc::clone(&memory), move |_: Observation| {
         counted.fetch_add(1, Ordering::Relaxed);
     }));
-    let registry = Registry::open(store, clock, registry_settings()).await.unwrap();
+    let registry = Registry::open(store, clock, registry_tree::settings()).await.unwrap();
     let repository = "a/b".parse().unwrap();
     let mut expected = BTreeSet::new();
     for n in 0..700 {

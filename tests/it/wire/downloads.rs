@@ -19,7 +19,8 @@ use pierhead::{
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{
-    gateway::{api as settings, registry_settings, sha256},
+    gateway::{api as settings, sha256},
+    registry_tree,
     wire::rig::{Plan, Rig, status, until},
 };
 
@@ -66,7 +67,7 @@ impl Stored {
 
     async fn serve(&self, plan: Plan, locator: Option<Arc<dyn Locate>>) -> Rig {
         let store: Arc<dyn Store> = Arc::new(Filesystem::open(self.directory.path()).unwrap());
-        let mut registry = Registry::open(store, Arc::new(SystemClock), registry_settings()).await.unwrap();
+        let mut registry = Registry::open(store, Arc::new(SystemClock), registry_tree::settings()).await.unwrap();
         if let Some(locator) = locator {
             registry = registry.with_locator(locator);
         }
