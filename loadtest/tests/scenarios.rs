@@ -5,7 +5,7 @@
 use std::{
     fs,
     io::Read as _,
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     thread,
@@ -14,6 +14,9 @@ use std::{
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+#[path = "../src/peers/ports.rs"]
+mod ports;
 
 const LOADTEST: &str = env!("CARGO_BIN_EXE_loadtest");
 
@@ -30,7 +33,7 @@ struct Registry {
 impl Registry {
     fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let address = free_address();
+        let address = ports::free().unwrap();
         let config = directory.path().join("config.yml");
         let text = format!(
             "version: 0.1\nlog: {{level: warn, accesslog: {{disabled: true}}}}\nstorage: {{inmemory: {{}}}}\nauth: none\n\
@@ -83,10 +86,6 @@ impl Drop for Registry {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }
 
 /// How often an operation succeeded.
@@ -182,7 +181,7 @@ fn targets_are_compared_and_the_page_stands_alone() {
 
 #[test]
 fn a_registry_that_is_not_there_is_said_to_be() {
-    let url = format!("http://{}", free_address());
+    let url = format!("http://{}", ports::free().unwrap());
     let output = Command::new(LOADTEST).args(["push", "--url", &url, "-n", "1", "-q"]).output().unwrap();
     assert_eq!(output.status.code(), Some(3));
     assert!(text(&output.stdout).contains("cannot connect"), "{}", text(&output.stdout));

@@ -29,6 +29,7 @@ use crate::{
 
 mod keys;
 mod limits;
+mod ports;
 mod servers;
 mod set;
 

@@ -4,7 +4,7 @@ use std::{
     fmt::Write as _,
     fs::{self, File, OpenOptions},
     io::Write as _,
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -16,7 +16,10 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     compare::Contestant,
-    peers::keys::{Authority, ISSUER, SERVICE, Signer},
+    peers::{
+        keys::{Authority, ISSUER, SERVICE, Signer},
+        ports,
+    },
     quantity::{bytes, digits, float},
 };
 
@@ -235,15 +238,9 @@ fn contestant(name: &str, address: SocketAddr, servers: &[&Server], arguments: &
     }
 }
 
-/// Ports that were free a moment ago.
 fn addresses() -> Result<[SocketAddr; 4]> {
-    let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port");
-    let listeners = [bind()?, bind()?, bind()?, bind()?];
-    let mut addresses = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); 4];
-    for (address, listener) in addresses.iter_mut().zip(&listeners) {
-        *address = listener.local_addr()?;
-    }
-    Ok(addresses)
+    let free = || ports::free().context("no free port");
+    Ok([free()?, free()?, free()?, free()?])
 }
 
 /// In front of docker-registry as administrators set it up, and beside it a server of plain files.

@@ -29,7 +29,7 @@ fn check_served(answer: &Answer) {
 }
 
 fn free_v6() -> SocketAddr {
-    TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+    local_v6(free_address().port())
 }
 
 fn local(port: u16) -> SocketAddr {
@@ -91,12 +91,12 @@ fn listening_ports(process: u32) -> BTreeSet<String> {
 #[test]
 fn an_address_without_a_host_takes_both_families() {
     for host in ["", "*"] {
-        let port = free_v6().port();
+        let port = free_address().port();
         let _edge = Edge::start(&format!("edge: {{listen: [{{address: '{host}:{port}', tls: off}}]}}"));
         check_served(&asked(local(port), ASK));
         check_served(&asked(local_v6(port), ASK));
     }
-    let port = free_v6().port();
+    let port = free_address().port();
     let _edge = Edge::start(&format!("http: {{addr: '[::]:{port}'}}"));
     check_served(&asked(local(port), ASK));
     check_served(&asked(local_v6(port), ASK));
@@ -104,7 +104,7 @@ fn an_address_without_a_host_takes_both_families() {
 
 #[test]
 fn each_family_can_be_listened_on_by_itself() {
-    let port = free_v6().port();
+    let port = free_address().port();
     let edge = Edge::start(&format!(
         "http: {{CERTIFICATE}}\nedge: {{listen: [{{address: '0.0.0.0:{port}', tls: off}}, '[::]:{port}']}}"
     ));
