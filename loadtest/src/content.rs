@@ -84,12 +84,12 @@ impl Blob {
 
 /// `sha256:…` of what was hashed.
 pub(crate) fn digest(hasher: Sha256) -> String {
-    use std::fmt::Write as _;
-    hasher.finalize().iter().fold(String::from("sha256:"), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    let digits = |byte: &u8| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
+    let mut text = String::with_capacity("sha256:".len() + 64);
+    text.push_str("sha256:");
+    text.extend(hasher.finalize().iter().flat_map(digits));
+    text
 }
 
 /// Bytes that no compression makes smaller (`SplitMix64`).

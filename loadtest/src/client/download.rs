@@ -1,6 +1,6 @@
 //! Pulling: manifests, blobs, and ranges of them.
 
-use http::{Method, Response, StatusCode, header};
+use http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde::Deserialize;
@@ -48,16 +48,24 @@ impl Client {
 
     /// A manifest's bytes, checked against the digest that was asked for, or else the one that the registry says.
     pub(crate) async fn manifest(&mut self, repository: &str, reference: &str) -> Result<Vec<u8>, Error> {
+        let digest = reference.contains(':').then_some(reference);
+        self.manifest_of(&manifest(Method::GET, repository, reference), digest).await
+    }
+
+    /// The answer to a question that was put together before.
+    pub(crate) async fn manifest_of(&mut self, call: &Call, expected: Option<&str>) -> Result<Vec<u8>, Error> {
         let what = "GET of a manifest";
-        let answer = self.send(&manifest(Method::GET, repository, reference)).await?;
+        let answer = self.send(call).await?;
         if answer.status() != StatusCode::OK {
             return Err(Error::Status { what, status: answer.status() });
         }
-        let expected =
-            if reference.contains(':') { Some(reference.to_owned()) } else { header(&answer, "docker-content-digest") };
+        let told = answer.headers().get("docker-content-digest").cloned();
         let body = small(answer).await?;
+        let expected = expected.map(str::as_bytes).or_else(|| told.as_ref().map(HeaderValue::as_bytes));
         match expected {
-            Some(expected) if digest(Sha256::new_with_prefix(&body)) != expected => Err(Error::Digest { what }),
+            Some(expected) if digest(Sha256::new_with_prefix(&body)).as_bytes() != expected => {
+                Err(Error::Digest { what })
+            }
             Some(_) => Ok(body),
             None => Err(Error::Answer { what, why: "it has no Docker-Content-Digest".to_owned() }),
         }
@@ -127,7 +135,8 @@ impl Client {
     }
 }
 
-fn manifest(method: Method, repository: &str, reference: &str) -> Call {
+/// What asks for a manifest.
+pub(crate) fn manifest(method: Method, repository: &str, reference: &str) -> Call {
     Call::new(method, format!("/v2/{repository}/manifests/{reference}"))
         .header(header::ACCEPT, MANIFESTS)
         .scope(repository, "pull")

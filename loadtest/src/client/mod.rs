@@ -3,7 +3,7 @@
 //!
 //! `connection` opens and keeps connections, `token` answers challenges, `upload` and `download` are what clients do.
 
-use std::{collections::HashMap, fmt, io, sync::Arc, time::Duration};
+use std::{fmt, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header, uri::Authority};
@@ -38,7 +38,7 @@ pub(crate) struct Target {
 }
 
 /// Scheme and authority of an address.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Origin {
     pub(crate) tls: bool,
     pub(crate) authority: Authority,
@@ -99,7 +99,8 @@ pub(crate) enum Framing {
 #[derive(Debug)]
 pub(crate) struct Client {
     target: Arc<Target>,
-    connections: HashMap<Origin, Connection>,
+    /// One for each origin, of which there are few.
+    connections: Vec<(Origin, Connection)>,
     tokens: Tokens,
     /// Connections that were opened.
     pub(crate) opened: u64,
@@ -155,6 +156,10 @@ impl Call {
         authorization: Option<HeaderValue>,
     ) -> Result<Request<Body>, Error> {
         let mut request = Request::builder().method(self.method.clone());
+        if let Some(headers) = request.headers_mut() {
+            headers.clone_from(&self.headers);
+            headers.extend(authorization.map(|value| (header::AUTHORIZATION, value)));
+        }
         request = match protocol {
             Protocol::Http1 => request.uri(&self.path).header(header::HOST, origin.authority.as_str()),
             Protocol::Http2 => {
@@ -172,17 +177,13 @@ impl Call {
                 of_blob(blob, *start, *end, *pace)
             }
         };
-        let mut request =
-            request.body(body).map_err(|error| Error::Answer { what: "an address", why: error.to_string() })?;
-        request.headers_mut().extend(self.headers.clone());
-        request.headers_mut().extend(authorization.map(|value| (header::AUTHORIZATION, value)));
-        Ok(request)
+        request.body(body).map_err(|error| Error::Answer { what: "an address", why: error.to_string() })
     }
 }
 
 impl Client {
     pub(crate) fn new(target: &Arc<Target>) -> Self {
-        Self { target: Arc::clone(target), connections: HashMap::new(), tokens: Tokens::default(), opened: 0 }
+        Self { target: Arc::clone(target), connections: Vec::new(), tokens: Tokens::default(), opened: 0 }
     }
 
     /// Another one of the same target, with connections and tokens of its own.
@@ -264,17 +265,17 @@ impl Client {
         call: &Call,
         authorization: Option<HeaderValue>,
     ) -> Result<Response<Incoming>, Error> {
-        let was_kept = self.connections.contains_key(origin);
+        let was_kept = self.connections.iter().any(|(to, _)| to == origin);
         // Boxed, because what waits for it is large.
         let first = Box::pin(self.attempt(origin, call, authorization.clone())).await;
         match first {
             // A kept connection may have been closed by the other side just now: clients try once more.
             Err(Error::Http(error)) if was_kept && (error.is_canceled() || error.is_closed()) => {
-                self.connections.remove(origin);
+                self.forget(origin);
                 Box::pin(self.attempt(origin, call, authorization)).await
             }
             Err(error) => {
-                self.connections.remove(origin);
+                self.forget(origin);
                 Err(error)
             }
             Ok(answer) => Ok(answer),
@@ -293,18 +294,31 @@ impl Client {
     }
 
     async fn connection(&mut self, origin: &Origin) -> Result<&mut Connection, Error> {
-        if self.connections.get(origin).is_none_or(Connection::is_closed) {
+        let kept = self.connections.iter().position(|(to, kept)| to == origin && !kept.is_closed());
+        let index = if let Some(index) = kept {
+            index
+        } else {
             let protocol = if *origin == self.target.origin { self.target.protocol } else { Protocol::Http1 };
             let connection = Connection::open(origin, protocol, &self.target.trust).await?;
             self.opened += 1;
-            self.connections.insert(origin.clone(), connection);
-        }
-        Ok(self.connections.get_mut(origin).expect("it was put there"))
+            self.keep(origin.clone(), connection);
+            self.connections.len() - 1
+        };
+        Ok(&mut self.connections[index].1)
+    }
+
+    fn keep(&mut self, origin: Origin, connection: Connection) {
+        self.forget(&origin);
+        self.connections.push((origin, connection));
+    }
+
+    fn forget(&mut self, origin: &Origin) {
+        self.connections.retain(|(to, _)| to != origin);
     }
 
     /// Goes on with a connection to the target that somebody else opened.
     pub(crate) fn adopt(&mut self, connection: Connection) {
-        self.connections.insert(self.target.origin.clone(), connection);
+        self.keep(self.target.origin.clone(), connection);
     }
 
     /// Closes what is open; the next request connects anew.

@@ -1,9 +1,10 @@
 //! `manifest`: one small manifest, asked for as often as can be, or at a given rate.
 
 use anyhow::{Context as _, Result};
+use http::Method;
 
 use crate::{
-    client::{Client, Error},
+    client::{Call, Client, Error, download},
     measure::Recorder,
     scenario::{
         Scenario, Stage, Task, Turn,
@@ -40,20 +41,22 @@ impl Scenario for Manifest {
         if self.head {
             stage.play(recorder, Heads { repository, reference }).await;
         } else {
-            stage.play(recorder, Gets { repository, reference }).await;
+            let call = download::manifest(Method::GET, &repository, &reference);
+            stage.play(recorder, Gets { call, digest: self.by_digest.then_some(reference) }).await;
         }
         Ok(())
     }
 }
 
 struct Gets {
-    repository: String,
-    reference: String,
+    call: Call,
+    /// That was asked for, if one was.
+    digest: Option<String>,
 }
 
 impl Task for Gets {
     async fn turn(&self, client: &mut Client, recorder: &Recorder, turn: Turn) {
-        let get = client.manifest(&self.repository, &self.reference);
+        let get = client.manifest_of(&self.call, self.digest.as_deref());
         recorder.time_since(turn.due, "manifest GET", 0, get).await;
     }
 }

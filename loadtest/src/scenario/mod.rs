@@ -28,6 +28,9 @@ pub(crate) mod push;
 pub(crate) mod tags;
 pub(crate) mod zb;
 
+/// How exact the timers of the runtime are.
+const TICK: Duration = Duration::from_millis(1);
+
 /// What every scenario has: a target, and how much of everything.
 #[derive(Clone, Debug)]
 pub(crate) struct Stage {
@@ -95,12 +98,24 @@ impl Stage {
             let (task, next, recorder) = (Arc::clone(&task), Arc::clone(&next), recorder.clone());
             players.spawn(async move {
                 while let Some(turn) = load.next(begin, &next) {
-                    tokio::time::sleep_until(turn.due.into()).await;
+                    let turn = turn.await_due().await;
                     task.turn(&mut client, &recorder, turn).await;
                 }
             });
         }
         while players.join_next().await.is_some() {}
+    }
+}
+
+impl Turn {
+    /// Waits until the turn is due, but for nothing when it is already: a timer never rings at once, it waits for its next
+    /// tick. By how much it rings late is not the server's time, either.
+    async fn await_due(self) -> Self {
+        if self.due <= Instant::now() {
+            return self;
+        }
+        tokio::time::sleep_until(self.due.into()).await;
+        Self { due: self.due + self.due.elapsed().min(TICK), ..self }
     }
 }
 
