@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 240.0;
 const LEFT: f64 = 80.0;
+/// Room for half of the last label below.
+const RIGHT: f64 = 32.0;
 const BELOW: f64 = 28.0;
 const ABOVE: f64 = 12.0;
 
@@ -33,7 +35,7 @@ pub(crate) fn chart(curves: &[Curve], across: Label, up: Label) -> String {
     if right <= 0.0 || top <= 0.0 {
         return "<p>Nothing was measured.</p>".to_owned();
     }
-    let (inner_width, inner_height) = (WIDTH - LEFT - 16.0, HEIGHT - BELOW - ABOVE);
+    let (inner_width, inner_height) = (WIDTH - LEFT - RIGHT, HEIGHT - BELOW - ABOVE);
     let x = |value: f64| LEFT + value / right * inner_width;
     let y = |value: f64| ABOVE + (1.0 - value / top) * inner_height;
     let mut svg = format!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\">");
@@ -45,7 +47,7 @@ pub(crate) fn chart(curves: &[Curve], across: Label, up: Label) -> String {
             svg,
             "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
              <text class=\"up\" x=\"{:.1}\" y=\"{:.1}\">{}</text><text class=\"across\" x=\"{along:.1}\" y=\"{:.1}\">{}</text>",
-            WIDTH - 16.0,
+            WIDTH - RIGHT,
             LEFT - 8.0,
             at + 4.0,
             up(top * share),
