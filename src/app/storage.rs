@@ -14,7 +14,7 @@ use crate::{
     store::{
         Distance, Limits, Parts, Store,
         error::Operation,
-        filesystem::Filesystem,
+        filesystem::{Filesystem, PageCache},
         locate::Locate,
         memory::Memory,
         metered::{Metered, Observation},
@@ -35,7 +35,9 @@ pub(super) async fn open(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<
         Driver::Filesystem { root, threads_max } => {
             let opened = if config.storage.read_only { Filesystem::open_to_read(root) } else { Filesystem::open(root) };
             let opened = opened.context("storage.filesystem cannot be used")?;
-            Opened { store: Arc::new(opened.with_threads_max(*threads_max)), locator: None }
+            let cache = if config.edge.uploads.keeps_pages { PageCache::Keep } else { PageCache::Drop };
+            let opened = opened.with_threads_max(*threads_max).with_page_cache(cache);
+            Opened { store: Arc::new(opened), locator: None }
         }
         Driver::S3(s3) => {
             let bucket = Arc::new(bucket::open(config, s3, clock).await?);

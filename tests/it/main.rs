@@ -30,6 +30,7 @@ mod limits;
 mod manifests;
 mod meddling;
 mod mount;
+mod page_cache;
 mod passthrough;
 mod peers;
 mod pull;

@@ -9,8 +9,13 @@ use crate::config::{
     section::Section,
 };
 
-pub(in crate::config) const KEYS: &[Key] =
-    &[value("token_grace").or("1h").live(), value("memory").or("256MiB"), value("blob_size_max"), value("open_max")];
+pub(in crate::config) const KEYS: &[Key] = &[
+    value("token_grace").or("1h").live(),
+    value("memory").or("256MiB"),
+    value("page_cache").or("keep"),
+    value("blob_size_max"),
+    value("open_max"),
+];
 
 /// Least memory that uploads may be given, in bytes: one upload must be able to fill one part.
 const MEMORY_MIN: u64 = 1 << 20;
@@ -21,6 +26,8 @@ pub struct Uploads {
     pub token_grace: Duration,
     /// Bytes that all uploads together may buffer.
     pub memory: u64,
+    /// Whether the pages that a directory's blobs are written through stay in the system's cache.
+    pub keeps_pages: bool,
     /// In bytes.
     pub blob_size_max: Option<u64>,
     /// Most request bodies that are received at once.
@@ -33,11 +40,17 @@ impl Uploads {
         if memory.size()? < MEMORY_MIN {
             return Err(memory.fail("must be at least 1MiB"));
         }
+        let page_cache = uploads.need("page_cache")?;
         let blob_size_max = uploads.find("blob_size_max");
         let open_max = uploads.find("open_max");
         Ok(Self {
             token_grace: uploads.need("token_grace")?.timeout_or_zero()?,
             memory: memory.size()?,
+            keeps_pages: match page_cache.text()? {
+                "keep" => true,
+                "drop" => false,
+                _ => return Err(page_cache.fail("must be keep or drop")),
+            },
             blob_size_max: blob_size_max.map(|field| field.size()).transpose()?,
             open_max: open_max.map(|field| field.at_least_one()).transpose()?,
         })

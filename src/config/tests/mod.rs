@@ -279,15 +279,23 @@ fn health_catalog_tags_and_validation() {
 #[test]
 fn edge() {
     check(
-        "edge: {uploads: {token_grace: 0, memory: 1GiB, blob_size_max: 5}}",
-        |c| (c.edge.uploads.token_grace, c.edge.uploads.memory, c.edge.uploads.blob_size_max),
-        (Duration::ZERO, 1 << 30, Some(5)),
+        "edge: {uploads: {token_grace: 0, memory: 1GiB, blob_size_max: 5, page_cache: drop}}",
+        |c| {
+            (
+                c.edge.uploads.token_grace,
+                c.edge.uploads.memory,
+                c.edge.uploads.blob_size_max,
+                c.edge.uploads.keeps_pages,
+            )
+        },
+        (Duration::ZERO, 1 << 30, Some(5), false),
     );
     refused("edge:\n  uplaods: {}", "f.yml:5: edge.uplaods: there is no such key; this section knows strict");
     refused("edge:\n  limits:\n    heder: 1s", "f.yml:6: edge.limits.heder: there is no such key");
     refused("edge: {limits: {connections: 0}}", "edge.limits.connections must be at least 1");
     refused("edge: {limits: {body_timeout: 0}}", "edge.limits.body_timeout must be at least 1ms");
     refused("edge: {uploads: {memory: 64M}}", "edge.uploads.memory must be a size such as 64MiB");
+    refused("edge: {uploads: {page_cache: none}}", "edge.uploads.page_cache must be keep or drop");
     refused("edge: {uploads: {memory: 1}}", "edge.uploads.memory must be at least 1MiB");
 }
 

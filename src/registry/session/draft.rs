@@ -66,14 +66,25 @@ impl Draft {
     /// Where the next part goes.
     #[must_use]
     pub fn place(&self) -> Place {
-        match self.contents.segments.last() {
-            Some(segment) if self.open && has_room(segment, &self.limits) => Place::In {
+        match self.continued() {
+            Some(segment) => Place::In {
                 segment: segment.number,
                 id: segment.id.clone(),
                 slot: Slot { number: next_number(segment, self.limits.parts), offset: segment.length() },
             },
-            _ => Place::InNew { segment: self.seq * SEGMENTS_MAX + self.opened },
+            None => Place::InNew { segment: self.seq * SEGMENTS_MAX + self.opened },
         }
+    }
+
+    /// Of the next part's first byte within its segment.
+    #[must_use]
+    pub fn next_offset(&self) -> u64 {
+        self.continued().map_or(0, Segment::length)
+    }
+
+    /// The segment that the next part goes into, unless a new one is to be begun.
+    fn continued(&self) -> Option<&Segment> {
+        self.contents.segments.last().filter(|segment| self.open && has_room(segment, &self.limits))
     }
 
     /// The new segment of [`Draft::place`] was begun.

@@ -5,20 +5,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::{
-    registry::uploads::{
-        budget::SLAB_BYTES,
-        slab::{Slab, Stock},
-    },
-    store::Parts,
+use crate::registry::uploads::{
+    budget::SLAB_BYTES,
+    slab::{Slab, Stock},
 };
 
 /// How long a body may hold memory while it brings less than a slab, and, where there is too little memory for all,
 /// while it brings less than a part.
 const HOLD: Duration = Duration::from_secs(10);
-
-/// Chunks smaller than this are always copied together, so that many small ones cost no more than their bytes.
-const SMALL_BYTES: usize = 8 << 10;
 
 /// Whether others wait for the memory that a body holds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,8 +27,6 @@ pub(super) struct Buffer {
     /// The last piece, while there is room in it.
     slab: Option<Slab>,
     stock: Stock,
-    /// Chunks of at least this many bytes are kept as they are.
-    copied_below: usize,
     length: u64,
     /// When the first byte came, and when the first of the last slab did.
     since: Instant,
@@ -44,24 +36,9 @@ pub(super) struct Buffer {
 }
 
 impl Buffer {
-    /// For a store that takes parts of such a kind: where they are appended, what comes goes on at once and need not be
-    /// copied.
-    pub(super) fn new(parts: Parts, stock: Stock) -> Self {
+    pub(super) fn new(stock: Stock) -> Self {
         let now = Instant::now();
-        let copied_below = match parts {
-            Parts::Appended => SMALL_BYTES,
-            Parts::Equal { .. } => usize::MAX,
-        };
-        Self {
-            pieces: Vec::new(),
-            slab: None,
-            stock,
-            copied_below,
-            length: 0,
-            since: now,
-            slab_since: now,
-            slab_start: 0,
-        }
+        Self { pieces: Vec::new(), slab: None, stock, length: 0, since: now, slab_since: now, slab_start: 0 }
     }
 
     /// In bytes.
@@ -77,12 +54,7 @@ impl Buffer {
             (self.slab_since, self.slab_start) = (now, self.length);
         }
         self.length += chunk.len() as u64;
-        if chunk.len() < self.copied_below {
-            self.copy(chunk);
-        } else {
-            self.close_slab();
-            self.pieces.push(chunk);
-        }
+        self.copy(chunk);
     }
 
     pub(super) fn take(&mut self) -> Vec<Bytes> {

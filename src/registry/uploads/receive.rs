@@ -34,7 +34,7 @@ const IN_FLIGHT_MAX: usize = 4;
 
 /// The same where they are appended to one file: the kernel lets one write at a time, and whoever comes meanwhile burns
 /// the time that it waits.
-const APPENDED_IN_FLIGHT_MAX: usize = 2;
+const APPENDED_IN_FLIGHT_MAX: usize = 1;
 
 /// Where a body's bytes go.
 #[derive(Clone, Copy, Debug)]
@@ -118,7 +118,7 @@ impl<'a> Receiver<'a> {
             registry,
             target,
             draft,
-            buffer: Buffer::new(registry.store.limits().parts, registry.stock.clone()),
+            buffer: Buffer::new(registry.stock.clone()),
             slabs: Slabs::default(),
             in_flight: FuturesUnordered::new(),
             touched: Vec::new(),
@@ -238,7 +238,9 @@ impl<'a> Receiver<'a> {
     /// Bytes that the buffer must hold for the next part, next to what tails hold already.
     fn part_len(&self) -> u64 {
         match self.registry.store.limits().parts {
-            Parts::Appended => SLAB_BYTES,
+            // Up to a whole number of slabs in the file: from there on a slab's bytes lie in the file as in the memory, on
+            // whole pages.
+            Parts::Appended => SLAB_BYTES - self.draft.next_offset() % SLAB_BYTES,
             // `recut` sees to it that tails never hold more than a part.
             Parts::Equal { size } => size.saturating_sub(self.draft.tail_len()),
         }

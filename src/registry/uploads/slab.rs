@@ -10,6 +10,9 @@ use bytes::Bytes;
 
 use crate::registry::uploads::budget::SLAB_BYTES;
 
+/// Where a slab begins: a disk may be given whole pages without a copy.
+const PAGE: usize = 4096;
+
 /// Most slabs that are kept for later: 32 MiB.
 const KEPT_MAX: usize = 32;
 
@@ -21,11 +24,14 @@ impl Stock {
     /// An empty one.
     pub(super) fn take(&self) -> Slab {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        Slab { bytes: kept.unwrap_or_else(|| Vec::with_capacity(capacity())), home: self.clone() }
+        let mut bytes = kept.unwrap_or_else(|| Vec::with_capacity(capacity() + PAGE - 1));
+        let start = bytes.as_ptr().align_offset(PAGE);
+        bytes.clear();
+        bytes.resize(start, 0);
+        Slab { bytes, start, home: self.clone() }
     }
 
-    fn put_back(&self, mut bytes: Vec<u8>) {
-        bytes.clear();
+    fn put_back(&self, bytes: Vec<u8>) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() < KEPT_MAX {
             kept.push(bytes);
@@ -36,7 +42,10 @@ impl Stock {
 /// Up to [`SLAB_BYTES`] bytes.
 #[derive(Debug)]
 pub(super) struct Slab {
+    /// Never grows beyond its capacity, so it stays where it is.
     bytes: Vec<u8>,
+    /// Of the first byte that is in use, at the beginning of a page.
+    start: usize,
     home: Stock,
 }
 
@@ -57,13 +66,13 @@ impl Slab {
     }
 
     fn room(&self) -> usize {
-        capacity() - self.bytes.len()
+        self.start + capacity() - self.bytes.len()
     }
 }
 
 impl AsRef<[u8]> for Slab {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes
+        &self.bytes[self.start..]
     }
 }
 
@@ -89,6 +98,7 @@ mod tests {
         slab.fill(&mut chunk);
         assert!(slab.is_full());
         assert_eq!(chunk, vec![7; 3]);
+        assert_eq!(slab.as_ref().as_ptr().align_offset(PAGE), 0);
         let (address, bytes) = (slab.as_ref().as_ptr(), slab.freeze());
         let half = bytes.slice(..10);
         drop(bytes);

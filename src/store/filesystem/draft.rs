@@ -1,22 +1,19 @@
 //! Files that are written under a name of their own and appear under their key at once, whole and durable.
 
-use std::{io::IoSlice, ops::Range, os::fd::OwnedFd};
+use std::{ops::Range, os::fd::OwnedFd};
 
 use bytes::Bytes;
 use rustix::{
     fs::{AtFlags, RenameFlags, copy_file_range, fsync, linkat, renameat, renameat_with, unlinkat},
-    io::{Errno, pread, pwrite, pwritev},
+    io::{Errno, pread, pwrite},
 };
 use uuid::Uuid;
 
 use crate::store::{
     Precondition,
-    filesystem::{failure::Failure, tree::Tree},
+    filesystem::{failure::Failure, tree::Tree, write::write_at},
     key::Key,
 };
-
-/// Most buffers that one call may gather (`IOV_MAX`).
-const GATHER_MAX: usize = 1024;
 
 /// Most bytes that one call is asked to copy inside the kernel.
 const COPY_MAX: u64 = 1 << 30;
@@ -106,27 +103,6 @@ pub(super) const fn is_link_refused(errno: Errno) -> bool {
     matches!(errno, Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::XDEV | Errno::MLINK)
 }
 
-/// Writes buffers one after the other from an offset on.
-pub(super) fn write_at(file: &OwnedFd, content: &[Bytes], mut offset: u64) -> Result<(), Failure> {
-    for batch in content.chunks(GATHER_MAX) {
-        let mut slices: Vec<_> =
-            batch.iter().filter(|chunk| !chunk.is_empty()).map(|chunk| IoSlice::new(chunk)).collect();
-        let mut left = slices.as_mut_slice();
-        while !left.is_empty() {
-            match pwritev(file, left, offset) {
-                Ok(0) => return Err(Errno::IO.into()),
-                Ok(written) => {
-                    offset += written as u64;
-                    IoSlice::advance_slices(&mut left, written);
-                }
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-    }
-    Ok(())
-}
-
 fn copy(from: &OwnedFd, to: &OwnedFd, length: u64, offset: u64) -> Result<(), Failure> {
     let (mut position, mut target) = (0, offset);
     while position < length {
@@ -194,15 +170,5 @@ mod tests {
             assert!(copied[5..] == content, "{name}");
         }
         assert!(copy(&from, &OwnedFd::from(File::create(directory.path().join("x")).unwrap()), length + 1, 0).is_err());
-    }
-
-    #[test]
-    fn more_buffers_than_one_call_takes() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("file");
-        let file = OwnedFd::from(File::create(&path).unwrap());
-        let content: Vec<Bytes> = (0..3000_u32).map(|n| Bytes::from(n.to_string())).collect();
-        write_at(&file, &content, 0).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), content.concat());
     }
 }

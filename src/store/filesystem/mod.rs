@@ -39,6 +39,7 @@ use crate::store::{
         parts::Suspects,
         threads::Threads,
         tree::{Modes, Tree, split},
+        write::Writing,
     },
     key::Key,
 };
@@ -52,6 +53,7 @@ mod promote;
 mod read;
 mod threads;
 mod tree;
+mod write;
 
 /// Most calls that wait for the disk at once, and the least that this may be set to (distribution's `maxthreads`).
 const THREADS_MAX_DEFAULT: usize = 100;
@@ -73,6 +75,25 @@ pub struct Filesystem {
 struct Inner {
     tree: Tree,
     suspects: Suspects,
+    writing: Writing,
+}
+
+impl Inner {
+    fn new(tree: Tree) -> Self {
+        Self { tree, suspects: Suspects::default(), writing: Writing::new(PageCache::default()) }
+    }
+}
+
+/// What becomes of the pages that parts of an upload are written through.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum PageCache {
+    /// They stay while the kernel has room: whoever pulls next need not wait for the disk.
+    #[default]
+    Keep,
+    /// There are none where the disk takes the bytes from our memory, and else they go as soon as the disk has them:
+    /// uploads push nothing out that others read, and take no memory that the kernel has to find, or that a virtual
+    /// machine has to get back from its host.
+    Drop,
 }
 
 /// A directory cannot hold objects.
@@ -127,7 +148,7 @@ impl Filesystem {
             path: root.to_owned(),
             limits: Limits { parts: Parts::Appended, parts_max: u32::MAX, distance: Distance::Here },
             threads: Threads::new(THREADS_MAX_DEFAULT),
-            inner: Arc::new(Inner { tree, suspects: Suspects::default() }),
+            inner: Arc::new(Inner::new(tree)),
         })
     }
 
@@ -135,6 +156,16 @@ impl Filesystem {
     #[must_use]
     pub fn with_threads_max(self, max: usize) -> Self {
         Self { threads: Threads::new(max.max(THREADS_MAX_MIN)), ..self }
+    }
+
+    /// Says what becomes of the pages that parts of uploads are written through; they stay unless this is called.
+    ///
+    /// # Panics
+    /// When a clone of it was made before.
+    #[must_use]
+    pub fn with_page_cache(mut self, cache: PageCache) -> Self {
+        Arc::get_mut(&mut self.inner).expect("a store is set up before it is shared").writing = Writing::new(cache);
+        self
     }
 
     async fn run<T: Send + 'static>(
@@ -210,28 +241,22 @@ impl Store for Filesystem {
 
     async fn put_part(&self, upload: &Multipart, slot: Slot, content: Vec<Bytes>) -> Result<Part> {
         let to = upload.clone();
-        self.run(Operation::PutPart, &upload.key, move |inner| {
-            parts::put(&inner.tree, &inner.suspects, &to, slot, &content)
-        })
-        .await
+        self.run(Operation::PutPart, &upload.key, move |inner| parts::put(inner, &to, slot, &content)).await
     }
 
     async fn flush(&self, upload: &Multipart) -> Result<()> {
         let of = upload.clone();
-        self.run(Operation::Flush, &upload.key, move |inner| parts::flush(&inner.tree, &inner.suspects, &of)).await
+        self.run(Operation::Flush, &upload.key, move |inner| parts::flush(inner, &of)).await
     }
 
     async fn complete(&self, upload: &Multipart, parts: &[Part], writers: Writers) -> Result<()> {
         let (of, named) = (upload.clone(), parts.to_vec());
-        self.run(Operation::Complete, &upload.key, move |inner| {
-            parts::complete(&inner.tree, &inner.suspects, &of, &named, writers)
-        })
-        .await
+        self.run(Operation::Complete, &upload.key, move |inner| parts::complete(inner, &of, &named, writers)).await
     }
 
     async fn abort(&self, upload: &Multipart) -> Result<()> {
         let of = upload.clone();
-        self.run(Operation::Abort, &upload.key, move |inner| parts::abort(&inner.tree, &inner.suspects, &of)).await
+        self.run(Operation::Abort, &upload.key, move |inner| parts::abort(inner, &of)).await
     }
 
     async fn pending(&self, prefix: &Key) -> Result<Vec<Pending>> {

@@ -20,6 +20,7 @@ use crate::store::{
     Multipart, Part, Precondition, Slot, Writers,
     error::Kind,
     filesystem::{
+        Inner,
         draft::{self, Draft},
         failure::Failure,
         tree::{self, Tree, split},
@@ -46,15 +47,20 @@ impl Suspects {
         Ok(())
     }
 
-    fn fsync(&self, upload: &Multipart, file: &OwnedFd) -> Result<(), Failure> {
-        fsync(file).map_err(|errno| {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(upload.id.clone());
-            errno.into()
-        })
+    fn add(&self, upload: &Multipart) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(upload.id.clone());
     }
 
     fn forget(&self, upload: &Multipart) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&upload.id);
+    }
+}
+
+impl Inner {
+    fn fsync(&self, upload: &Multipart, file: &OwnedFd) -> Result<(), Failure> {
+        fsync(file).inspect_err(|_| self.suspects.add(upload))?;
+        self.writing.flushed(file);
+        Ok(())
     }
 }
 
@@ -66,36 +72,25 @@ pub(super) fn begin(tree: &Tree, key: &Key) -> Result<Multipart, Failure> {
     Ok(Multipart { key: key.clone(), id })
 }
 
-pub(super) fn put(
-    tree: &Tree,
-    suspects: &Suspects,
-    upload: &Multipart,
-    slot: Slot,
-    content: &[Bytes],
-) -> Result<Part, Failure> {
-    suspects.check(upload)?;
-    let (_, file) = open(tree, upload, OFlags::WRONLY)?;
-    draft::write_at(&file, content, slot.offset)?;
+pub(super) fn put(inner: &Inner, upload: &Multipart, slot: Slot, content: &[Bytes]) -> Result<Part, Failure> {
+    inner.suspects.check(upload)?;
+    let (_, file) = open(&inner.tree, upload, OFlags::WRONLY)?;
+    inner.writing.write_at(&file, content, slot.offset)?;
     let length = content.iter().map(|chunk| chunk.len() as u64).sum();
     Ok(Part { number: slot.number, tag: String::new(), length })
 }
 
-pub(super) fn flush(tree: &Tree, suspects: &Suspects, upload: &Multipart) -> Result<(), Failure> {
-    suspects.check(upload)?;
-    let (_, file) = open(tree, upload, OFlags::WRONLY)?;
-    suspects.fsync(upload, &file)
+pub(super) fn flush(inner: &Inner, upload: &Multipart) -> Result<(), Failure> {
+    inner.suspects.check(upload)?;
+    let (_, file) = open(&inner.tree, upload, OFlags::WRONLY)?;
+    inner.fsync(upload, &file)
 }
 
 /// Crash safety: the rename (of the part file itself, or of a durable copy) is the moment at which the object exists.
 /// Before it, the part file stands and the call can be made again; after it, the object stands and a second call finds
 /// it by its size.
-pub(super) fn complete(
-    tree: &Tree,
-    suspects: &Suspects,
-    upload: &Multipart,
-    parts: &[Part],
-    writers: Writers,
-) -> Result<(), Failure> {
+pub(super) fn complete(inner: &Inner, upload: &Multipart, parts: &[Part], writers: Writers) -> Result<(), Failure> {
+    let (tree, suspects) = (&inner.tree, &inner.suspects);
     let total = total(parts)?;
     let (directory, file) = match open(tree, upload, OFlags::RDWR) {
         Err(failure) if failure.kind == Kind::UploadGone => return completed_before(tree, &upload.key, total),
@@ -113,7 +108,7 @@ pub(super) fn complete(
     let part_file = format!("{name}.{}", upload.id);
     match writers {
         Writers::Sole if written == total => {
-            suspects.fsync(upload, &file)?;
+            inner.fsync(upload, &file)?;
             match renameat(&directory, &part_file, &directory, name) {
                 // Another call with the same parts was faster.
                 Err(Errno::NOENT) => return completed_before(tree, &upload.key, total),
@@ -134,7 +129,8 @@ pub(super) fn complete(
     Ok(())
 }
 
-pub(super) fn abort(tree: &Tree, suspects: &Suspects, upload: &Multipart) -> Result<(), Failure> {
+pub(super) fn abort(inner: &Inner, upload: &Multipart) -> Result<(), Failure> {
+    let tree = &inner.tree;
     let (parent, name) = split(&upload.key);
     if !is_ours(&upload.id) {
         return Ok(());
@@ -148,7 +144,7 @@ pub(super) fn abort(tree: &Tree, suspects: &Suspects, upload: &Multipart) -> Res
         }
     }
     tree.prune(parent);
-    suspects.forget(upload);
+    inner.suspects.forget(upload);
     Ok(())
 }
 
@@ -205,23 +201,22 @@ mod tests {
     #[test]
     fn a_failed_fsync_is_not_forgotten() {
         let root = tempfile::tempdir().unwrap();
-        let tree = Tree::open(root.path(), tree::Modes::SHARED).unwrap();
-        let suspects = Suspects::default();
-        let upload = begin(&tree, &"a/b".parse().unwrap()).unwrap();
+        let inner = Inner::new(Tree::open(root.path(), tree::Modes::SHARED).unwrap());
+        let upload = begin(&inner.tree, &"a/b".parse().unwrap()).unwrap();
         let slot = Slot { number: 1, offset: 0 };
-        let part = put(&tree, &suspects, &upload, slot, &[Bytes::from("flushed")]).unwrap();
-        flush(&tree, &suspects, &upload).unwrap();
+        let part = put(&inner, &upload, slot, &[Bytes::from("flushed")]).unwrap();
+        flush(&inner, &upload).unwrap();
         // A pipe cannot be synchronised: the one descriptor at hand whose fsync fails.
         let (_reader, writer) = std::io::pipe().unwrap();
-        suspects.fsync(&upload, &writer.into()).unwrap_err();
+        inner.fsync(&upload, &writer.into()).unwrap_err();
         let next = Slot { number: 2, offset: 7 };
         let failures = [
-            put(&tree, &suspects, &upload, next, &[]).unwrap_err(),
-            flush(&tree, &suspects, &upload).unwrap_err(),
-            complete(&tree, &suspects, &upload, std::slice::from_ref(&part), Writers::Sole).unwrap_err(),
+            put(&inner, &upload, next, &[]).unwrap_err(),
+            flush(&inner, &upload).unwrap_err(),
+            complete(&inner, &upload, std::slice::from_ref(&part), Writers::Sole).unwrap_err(),
         ];
         assert!(failures.iter().all(|failure| failure.kind == Kind::Unavailable), "{failures:?}");
-        complete(&tree, &suspects, &upload, &[part], Writers::MayLinger).expect("what was flushed is copied out");
+        complete(&inner, &upload, &[part], Writers::MayLinger).expect("what was flushed is copied out");
         assert_eq!(std::fs::read(root.path().join("a/b")).unwrap(), b"flushed");
     }
 

@@ -10,7 +10,7 @@ use pierhead::{
     store::{
         Depth, Distance, Entry, Limits, Listing, Multipart, Part, Parts, Precondition, Slot, Store, Writers,
         error::Kind,
-        filesystem::Filesystem,
+        filesystem::{Filesystem, PageCache},
         key::Key,
         memory::Memory,
         s3::{
@@ -50,12 +50,16 @@ fn memory(name: &'static str, parts: Parts) -> Backend {
 }
 
 fn backends() -> Vec<Backend> {
-    let root = tempfile::tempdir().unwrap();
-    let filesystem = Arc::new(Filesystem::open(root.path()).unwrap());
+    let directory = |name, cache| {
+        let root = tempfile::tempdir().unwrap();
+        let store = Arc::new(Filesystem::open(root.path()).unwrap().with_page_cache(cache));
+        Backend { name, store, part: PART, place: Place::Directory { _root: root } }
+    };
     let mut backends = vec![
         memory("memory", Parts::Appended),
         memory("memory, equal parts", Parts::Equal { size: PART }),
-        Backend { name: "filesystem", store: filesystem, part: PART, place: Place::Directory { _root: root } },
+        directory("filesystem", PageCache::Keep),
+        directory("filesystem, past the page cache", PageCache::Drop),
     ];
     backends.extend(seaweed());
     backends
