@@ -117,20 +117,23 @@ impl Drop for Server {
 #[derive(Debug)]
 pub(super) struct Peers {
     ours: Server,
+    /// Ours once more, on the same directory, with what it uploads kept out of the page cache.
+    dropping: Server,
     nginx: Server,
     registry: Server,
     our_address: SocketAddr,
+    dropping_address: SocketAddr,
     nginx_address: SocketAddr,
     files_address: SocketAddr,
     started_in: Duration,
-    configurations: [(String, String); 3],
+    configurations: [(String, String); 4],
     content: Place,
 }
 
 impl Peers {
     pub(super) fn start(place: &Place, program: &Path, authority: &Authority, signer: &Signer) -> Result<Self> {
         let content = Place::create(&place.0)?;
-        let [our_address, nginx_address, files_address, registry_address] = addresses()?;
+        let [our_address, dropping_address, nginx_address, files_address, registry_address] = addresses()?;
         let auth = format!(
             "auth:\n  token:\n    realm: {}\n    service: {SERVICE}\n    issuer: {ISSUER}\n    rootcertbundle: {}\n",
             signer.realm,
@@ -147,6 +150,10 @@ impl Peers {
             format!("  tls:\n    certificate: {}\n    key: {}\n", authority.chain.display(), authority.key.display());
         let configurations = [
             ("pierhead.yml".to_owned(), config("ours", our_address, &tls)),
+            (
+                "pierhead-drop.yml".to_owned(),
+                config("ours", dropping_address, &tls) + "edge:\n  uploads:\n    page_cache: drop\n",
+            ),
             ("registry.yml".to_owned(), config("theirs", registry_address, "")),
             ("nginx.conf".to_owned(), nginx(&content, authority, nginx_address, files_address, registry_address)),
         ];
@@ -160,6 +167,8 @@ impl Peers {
         };
         let mut ours = serve(program, "pierhead.yml").context("our server")?;
         let started_in = ours.wait_for(our_address).context("our server")?;
+        let mut dropping = serve(program, "pierhead-drop.yml").context("our server")?;
+        dropping.wait_for(dropping_address).context("our server")?;
         let mut registry = serve(Path::new("docker-registry"), "registry.yml").context("docker-registry")?;
         registry.wait_for(registry_address).context("docker-registry")?;
         let mut command = Command::new("nginx");
@@ -168,9 +177,11 @@ impl Peers {
         nginx.wait_for(nginx_address).context("nginx")?;
         Ok(Self {
             ours,
+            dropping,
             nginx,
             registry,
             our_address,
+            dropping_address,
             nginx_address,
             files_address,
             started_in,
@@ -181,6 +192,10 @@ impl Peers {
 
     pub(super) fn ours(&self, arguments: &[String]) -> Contestant {
         contestant("pierhead", self.our_address, &[&self.ours], arguments)
+    }
+
+    pub(super) fn dropping(&self, arguments: &[String]) -> Contestant {
+        contestant("pierhead, page_cache: drop", self.dropping_address, &[&self.dropping], arguments)
     }
 
     pub(super) fn theirs(&self, arguments: &[String]) -> Contestant {
@@ -238,9 +253,9 @@ fn contestant(name: &str, address: SocketAddr, servers: &[&Server], arguments: &
     }
 }
 
-fn addresses() -> Result<[SocketAddr; 4]> {
+fn addresses() -> Result<[SocketAddr; 5]> {
     let free = || ports::free().context("no free port");
-    Ok([free()?, free()?, free()?, free()?])
+    Ok([free()?, free()?, free()?, free()?, free()?])
 }
 
 /// In front of docker-registry as administrators set it up, and beside it a server of plain files.

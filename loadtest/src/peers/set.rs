@@ -28,6 +28,8 @@ pub(super) struct Case {
     credentials: As,
     /// A blob of so many bytes that is there before, and that nginx alone serves beside them as a file.
     pub(super) blob: Option<u64>,
+    /// Whether our server runs once more, with uploads kept out of the page cache.
+    drops: bool,
 }
 
 /// Who the clients are.
@@ -75,6 +77,7 @@ fn case(name: &'static str, limit: &'static str, scenario: &[&str]) -> Case {
         rounds: None,
         credentials: As::Tokens,
         blob: None,
+        drops: false,
     }
 }
 
@@ -106,16 +109,48 @@ fn reading(size: Size) -> Vec<Case> {
 
 fn writing(size: Size) -> Vec<Case> {
     vec![
-        case(
-            "push of a blob of 1 GiB, PUT with digest",
-            "Limit: the socket, TLS, SHA-256 and the page cache, each once; above.",
-            &["push", "--blobs-only", "--flow", "put", "--layer-size", size.gib(), "-c", "1", "-n", "1", "-d", "10m"],
-        ),
-        case(
-            "push of a blob of 1 GiB, PATCH",
-            "Limit: as for PUT.",
-            &["push", "--blobs-only", "--flow", "patch", "--layer-size", size.gib(), "-c", "1", "-n", "1", "-d", "10m"],
-        ),
+        Case {
+            drops: true,
+            ..case(
+                "push of a blob of 1 GiB, PUT with digest",
+                "Limit: the socket, TLS, SHA-256 and a write, each once; above.",
+                &[
+                    "push",
+                    "--blobs-only",
+                    "--flow",
+                    "put",
+                    "--layer-size",
+                    size.gib(),
+                    "-c",
+                    "1",
+                    "-n",
+                    "1",
+                    "-d",
+                    "10m",
+                ],
+            )
+        },
+        Case {
+            drops: true,
+            ..case(
+                "push of a blob of 1 GiB, PATCH",
+                "Limit: as for PUT.",
+                &[
+                    "push",
+                    "--blobs-only",
+                    "--flow",
+                    "patch",
+                    "--layer-size",
+                    size.gib(),
+                    "-c",
+                    "1",
+                    "-n",
+                    "1",
+                    "-d",
+                    "10m",
+                ],
+            )
+        },
         case(
             "10,000 layers of 4 KiB by 64 clients",
             "Limit: two requests each, and a flush to the disk which the peer leaves out.",
@@ -244,6 +279,9 @@ impl Case {
         }
         arguments.extend(self.scenario_of_blob());
         let mut contestants = vec![peers.theirs(&arguments), peers.ours(&arguments)];
+        if self.drops {
+            contestants.push(peers.dropping(&arguments));
+        }
         if self.blob.is_some() {
             contestants.push(peers.files(&arguments));
         }
