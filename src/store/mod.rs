@@ -99,6 +99,10 @@ pub enum Distance {
     Away,
 }
 
+/// Where memory, and its place in an object, should begin so that a store may take bytes without a copy, in bytes: whole
+/// pages, which is what nearly every disk asks of direct writes (`O_DIRECT`).
+pub const PAGE_BYTES: usize = 4096;
+
 /// How an upload's parts are cut.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Parts {

@@ -13,11 +13,15 @@ use pierhead::store::{
 /// What happens around a call on a key; an error is the call's.
 type Act = dyn Fn(When, Operation, &str) -> BoxFuture<'static, Result<()>> + Send + Sync;
 
+/// Looks at a part before it is written.
+type Look = dyn Fn(Slot, &[Bytes]) + Send + Sync;
+
 /// Passes calls on to another store.
 pub(crate) struct Meddling {
     inner: Arc<dyn Store>,
     limits: Limits,
     act: Box<Act>,
+    look: Box<Look>,
 }
 
 impl Meddling {
@@ -25,7 +29,12 @@ impl Meddling {
         inner: &Arc<dyn Store>,
         act: impl Fn(When, Operation, &str) -> BoxFuture<'static, Result<()>> + Send + Sync + 'static,
     ) -> Self {
-        Self { inner: Arc::clone(inner), limits: inner.limits().clone(), act: Box::new(act) }
+        Self { inner: Arc::clone(inner), limits: inner.limits().clone(), act: Box::new(act), look: Box::new(|_, _| {}) }
+    }
+
+    /// Shows every part before it is written.
+    pub(crate) fn showing(self, look: impl Fn(Slot, &[Bytes]) + Send + Sync + 'static) -> Self {
+        Self { look: Box::new(look), ..self }
     }
 
     async fn around<T>(&self, operation: Operation, key: &str, call: impl Future<Output = Result<T>>) -> Result<T> {
@@ -74,6 +83,7 @@ impl Store for Meddling {
     }
 
     async fn put_part(&self, upload: &Multipart, slot: Slot, content: Vec<Bytes>) -> Result<Part> {
+        (self.look)(slot, &content);
         self.around(Operation::PutPart, upload.key.as_str(), self.inner.put_part(upload, slot, content)).await
     }
 

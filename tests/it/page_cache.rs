@@ -20,7 +20,7 @@ async fn what_is_kept_out_of_the_page_cache_is_stored_whole() {
         |_| "edge:\n  uploads:\n    page_cache: drop\n".to_owned(),
     );
     let pusher = Pusher::new(registry.address, "team/app");
-    // Whole slabs and a rest, less than a slab, parts that end on no page, and parts that do.
+    // Whole MiB and a rest, less than one, parts that end on no page, and parts that do.
     let flows = [Flow::Put, Flow::Patch, Flow::Chunks(700_001), Flow::Chunks(2 << 20)];
     for (number, flow) in flows.into_iter().enumerate() {
         for length in [5 << 20, (5 << 20) + 4097, 70_000] {

@@ -26,7 +26,7 @@ use pierhead::{
         },
     },
     store::{
-        Distance, Limits, Listing, Meta, Multipart, Object, Page, Part, Parts, Pending, Precondition,
+        Distance, Limits, Listing, Meta, Multipart, Object, PAGE_BYTES, Page, Part, Parts, Pending, Precondition,
         Result as StoreResult, Slot, Store, Writers, error::Operation, faulty::When, key::Key,
     },
 };
@@ -486,6 +486,31 @@ async fn an_upload_belongs_to_its_repository_and_ends_with_its_age() {
     bed.clock.advance(Duration::from_secs(1));
     assert!(matches!(registry.uploads(&app).verify(&id, &at.state), Err(Error::Unknown)));
     assert!(matches!(registry.uploads(&app).status(&id, None).await, Err(Error::Unknown)));
+}
+
+/// So that a file system may take them as they are, whatever came before.
+#[tokio::test]
+async fn parts_of_a_file_lie_on_whole_pages_of_file_and_memory() {
+    let bed = Bed::memory(APPENDED);
+    let (pages, odd) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let counted = (Arc::clone(&pages), Arc::clone(&odd));
+    let is_whole = |number: usize| number.is_multiple_of(PAGE_BYTES);
+    let store = Meddling::new(&bed.store, |_, _, _| async { Ok(()) }.boxed()).showing(move |slot, content| {
+        let fits = |chunk: &Bytes| is_whole(chunk.as_ptr().addr()) && is_whole(chunk.len());
+        let fits = is_whole(usize::try_from(slot.offset).unwrap()) && content.iter().all(fits);
+        if fits { &counted.0 } else { &counted.1 }.fetch_add(1, Ordering::Relaxed);
+    });
+    let registry = bed.replica_over(Arc::new(store), settings()).await;
+    let (app, whole) = (name("g/app"), content(5 * MIB));
+    let mut at = registry.uploads(&app).start(None, None);
+    for range in [0..777, 777..2 * MIB + 5, 2 * MIB + 5..5 * MIB] {
+        let part = whole.slice(range);
+        at = patch(&registry, &app, &at, long(part.len()), Chunks::of(&part, 10_007)).await.unwrap();
+    }
+    put(&registry, &app, &at, &sha256(&whole), &Bytes::new()).await.unwrap();
+    assert_eq!(read(&registry, &app, &sha256(&whole)).await, whole);
+    // What each PATCH begins and ends with, up to a whole MiB, and each whole MiB in between.
+    assert_eq!((pages.load(Ordering::Relaxed), odd.load(Ordering::Relaxed)), (3, 4));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -89,7 +89,7 @@ mod tests {
     fn curves_lie_within_the_drawing() {
         let curves = [Curve { name: "a<b".to_owned(), points: vec![(0.0, 0.0), (5.0, 10.0), (10.0, 2.0)] }];
         let svg = chart(&curves, |value| value.to_string(), |value| value.to_string());
-        assert!(svg.contains("points=\"80.0,212.0 412.0,12.0 744.0,172.0\""), "{svg}");
+        assert!(svg.contains("points=\"80.0,212.0 404.0,12.0 728.0,172.0\""), "{svg}");
         assert!(svg.contains("a&lt;b") && !svg.contains("a<b"));
     }
 

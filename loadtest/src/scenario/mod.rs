@@ -59,7 +59,7 @@ pub(crate) struct Load {
 pub(crate) struct Turn {
     /// From 0, over all clients.
     pub(crate) number: u64,
-    /// When it should begin; where there is no rate, when it does.
+    /// When it should begin, give or take a [`TICK`]; where there is no rate, when it does.
     pub(crate) due: Instant,
 }
 
@@ -155,6 +155,15 @@ mod tests {
         let due: Vec<Duration> = std::iter::from_fn(|| load.next(begin, &next)).map(|turn| turn.due - begin).collect();
         assert_eq!(due.len(), 10);
         assert_eq!(due[3], Duration::from_millis(300));
+    }
+
+    #[tokio::test]
+    async fn a_turn_is_late_by_what_others_took_and_not_by_its_timer() {
+        let late = Turn { number: 0, due: Instant::now() };
+        assert_eq!(late.await_due().await.due, late.due);
+        let early = Turn { number: 0, due: Instant::now() + Duration::from_millis(20) };
+        let begun = early.await_due().await.due;
+        assert!((early.due..=early.due + TICK).contains(&begun) && begun <= Instant::now());
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl Buffer {
         self.length
     }
 
-    pub(super) fn push(&mut self, chunk: Bytes) {
+    pub(super) fn push(&mut self, mut chunk: Bytes) {
         let now = Instant::now();
         if self.length == 0 {
             (self.since, self.slab_since, self.slab_start) = (now, now, 0);
@@ -54,7 +54,13 @@ impl Buffer {
             (self.slab_since, self.slab_start) = (now, self.length);
         }
         self.length += chunk.len() as u64;
-        self.copy(chunk);
+        while !chunk.is_empty() {
+            let slab = self.slab.get_or_insert_with(|| self.stock.take());
+            slab.fill(&mut chunk);
+            if slab.is_full() {
+                self.close_slab();
+            }
+        }
     }
 
     pub(super) fn take(&mut self) -> Vec<Bytes> {
@@ -76,16 +82,6 @@ impl Buffer {
             Memory::Scarce => self.since,
         };
         (self.length > 0).then(|| since + HOLD)
-    }
-
-    fn copy(&mut self, mut chunk: Bytes) {
-        while !chunk.is_empty() {
-            let slab = self.slab.get_or_insert_with(|| self.stock.take());
-            slab.fill(&mut chunk);
-            if slab.is_full() {
-                self.close_slab();
-            }
-        }
     }
 
     fn close_slab(&mut self) {

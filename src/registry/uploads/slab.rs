@@ -8,10 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use crate::registry::uploads::budget::SLAB_BYTES;
-
-/// Where a slab begins: a disk may be given whole pages without a copy.
-const PAGE: usize = 4096;
+use crate::{registry::uploads::budget::SLAB_BYTES, store::PAGE_BYTES};
 
 /// Most slabs that are kept for later: 32 MiB.
 const KEPT_MAX: usize = 32;
@@ -24,8 +21,8 @@ impl Stock {
     /// An empty one.
     pub(super) fn take(&self) -> Slab {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut bytes = kept.unwrap_or_else(|| Vec::with_capacity(capacity() + PAGE - 1));
-        let start = bytes.as_ptr().align_offset(PAGE);
+        let mut bytes = kept.unwrap_or_else(|| Vec::with_capacity(capacity() + PAGE_BYTES - 1));
+        let start = bytes.as_ptr().align_offset(PAGE_BYTES);
         bytes.clear();
         bytes.resize(start, 0);
         Slab { bytes, start, home: self.clone() }
@@ -39,7 +36,7 @@ impl Stock {
     }
 }
 
-/// Up to [`SLAB_BYTES`] bytes.
+/// Up to [`SLAB_BYTES`] bytes, which begin on a page: a store may take them without a copy.
 #[derive(Debug)]
 pub(super) struct Slab {
     /// Never grows beyond its capacity, so it stays where it is.
@@ -98,7 +95,7 @@ mod tests {
         slab.fill(&mut chunk);
         assert!(slab.is_full());
         assert_eq!(chunk, vec![7; 3]);
-        assert_eq!(slab.as_ref().as_ptr().align_offset(PAGE), 0);
+        assert_eq!(slab.as_ref().as_ptr().align_offset(PAGE_BYTES), 0);
         let (address, bytes) = (slab.as_ref().as_ptr(), slab.freeze());
         let half = bytes.slice(..10);
         drop(bytes);

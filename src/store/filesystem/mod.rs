@@ -90,7 +90,7 @@ pub enum PageCache {
     /// They stay while the kernel has room: whoever pulls next need not wait for the disk.
     #[default]
     Keep,
-    /// There are none where the disk takes the bytes from our memory, and else they go as soon as the disk has them:
+    /// There are none where the disk takes the bytes from our memory, and else they go once the disk has them:
     /// uploads push nothing out that others read, and take no memory that the kernel has to find, or that a virtual
     /// machine has to get back from its host.
     Drop,

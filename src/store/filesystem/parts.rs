@@ -75,7 +75,7 @@ pub(super) fn begin(tree: &Tree, key: &Key) -> Result<Multipart, Failure> {
 pub(super) fn put(inner: &Inner, upload: &Multipart, slot: Slot, content: &[Bytes]) -> Result<Part, Failure> {
     inner.suspects.check(upload)?;
     let (_, file) = open(&inner.tree, upload, OFlags::WRONLY)?;
-    inner.writing.write_at(&file, content, slot.offset)?;
+    inner.writing.write_part(&file, content, slot.offset)?;
     let length = content.iter().map(|chunk| chunk.len() as u64).sum();
     Ok(Part { number: slot.number, tag: String::new(), length })
 }

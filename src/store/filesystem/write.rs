@@ -10,72 +10,43 @@ use std::{
 use bytes::Bytes;
 use rustix::{
     fs::{Advice, OFlags, fadvise, fcntl_getfl, fcntl_setfl},
-    io::{Errno, ReadWriteFlags, pwritev2},
+    io::{Errno, pwritev},
 };
 
-use crate::store::filesystem::{PageCache, failure::Failure};
+use crate::store::{
+    PAGE_BYTES,
+    filesystem::{PageCache, failure::Failure},
+};
 
 /// Most buffers that one call may gather (`IOV_MAX`).
 const GATHER_MAX: usize = 1024;
 
-/// `RWF_DONTCACHE` of linux/fs.h (since Linux 6.14): written to the disk at once, and then out of the cache.
-const UNCACHED: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
-
-/// What `O_DIRECT` wants memory, offset and length to be multiples of, in bytes; few disks want more.
-const PAGE: u64 = 4096;
-
-/// How far behind the last write pages are looked at again where the kernel does not drop them by itself, in bytes.
+/// How far behind the last write pages are looked at again that went through the cache, in bytes.
 const BEHIND: u64 = 8 << 20;
 
 /// Writes parts.
 #[derive(Debug)]
 pub(super) struct Writing {
     cache: PageCache,
-    direct: Means,
-    uncached: Means,
-}
-
-/// Something that not every kernel and file system can do; it is asked for until it is refused.
-#[derive(Debug)]
-struct Means(AtomicBool);
-
-impl Means {
-    fn is_there(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// `None` when it is not there.
-    fn attempt(&self, act: impl FnOnce() -> Result<(), Errno>) -> Option<Result<(), Errno>> {
-        if !self.is_there() {
-            return None;
-        }
-        match act() {
-            Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
-                self.0.store(false, Ordering::Relaxed);
-                None
-            }
-            other => Some(other),
-        }
-    }
+    /// Whether kernel and file system take bytes from our memory (`O_DIRECT`), until one refuses.
+    is_direct: AtomicBool,
 }
 
 impl Writing {
     pub(super) const fn new(cache: PageCache) -> Self {
-        Self { cache, direct: Means(AtomicBool::new(true)), uncached: Means(AtomicBool::new(true)) }
+        Self { cache, is_direct: AtomicBool::new(true) }
     }
 
-    /// Writes buffers one after the other from an offset on. The descriptor is the caller's alone.
-    pub(super) fn write_at(&self, file: &OwnedFd, content: &[Bytes], offset: u64) -> Result<(), Failure> {
+    /// Writes a part's buffers one after the other from an offset on. The descriptor is the caller's alone.
+    pub(super) fn write_part(&self, file: &OwnedFd, content: &[Bytes], offset: u64) -> Result<(), Failure> {
         if self.cache == PageCache::Keep {
             return write_at(file, content, offset);
         }
-        if is_aligned(content, offset)
-            && let Some(done) = self.direct.attempt(|| write_direct(file, content, offset))
-        {
-            return Ok(done?);
-        }
-        if let Some(done) = self.uncached.attempt(|| write_with(file, content, offset, UNCACHED)) {
-            return Ok(done?);
+        if is_aligned(content, offset) && self.is_direct.load(Ordering::Relaxed) {
+            match write_direct(file, content, offset) {
+                Err(Errno::INVAL | Errno::OPNOTSUPP) => self.refused(),
+                other => return Ok(other?),
+            }
         }
         write_at(file, content, offset)?;
         let end = offset + content.iter().map(|chunk| chunk.len() as u64).sum::<u64>();
@@ -87,39 +58,50 @@ impl Writing {
 
     /// Says that all of a file is on the disk.
     pub(super) fn flushed(&self, file: &OwnedFd) {
-        if self.cache == PageCache::Drop && !self.uncached.is_there() {
+        if self.cache == PageCache::Drop {
+            // A file system may take direct writes and pass them through the cache all the same, as ext4 does with
+            // `data=journal`.
             forget(file, 0, None);
+        }
+    }
+
+    fn refused(&self) {
+        if self.is_direct.swap(false, Ordering::Relaxed) {
+            tracing::info!(
+                "the storage's file system takes no direct writes: what is uploaded goes through the page cache"
+            );
         }
     }
 }
 
 fn is_aligned(content: &[Bytes], offset: u64) -> bool {
-    let is_whole = |number: u64| number.is_multiple_of(PAGE);
-    is_whole(offset)
-        && content.iter().all(|chunk| is_whole(chunk.as_ptr().addr() as u64) && is_whole(chunk.len() as u64))
+    offset.is_multiple_of(PAGE_BYTES as u64)
+        && content
+            .iter()
+            .all(|chunk| chunk.as_ptr().addr().is_multiple_of(PAGE_BYTES) && chunk.len().is_multiple_of(PAGE_BYTES))
 }
 
 /// Straight from our memory, without the page cache.
 fn write_direct(file: &OwnedFd, content: &[Bytes], offset: u64) -> Result<(), Errno> {
     let flags = fcntl_getfl(file)?;
     fcntl_setfl(file, flags | OFlags::DIRECT)?;
-    let written = write_with(file, content, offset, ReadWriteFlags::empty());
+    let written = gather(file, content, offset);
     fcntl_setfl(file, flags)?;
     written
 }
 
 /// Writes buffers one after the other from an offset on, through the page cache.
 pub(super) fn write_at(file: &OwnedFd, content: &[Bytes], offset: u64) -> Result<(), Failure> {
-    Ok(write_with(file, content, offset, ReadWriteFlags::empty())?)
+    Ok(gather(file, content, offset)?)
 }
 
-fn write_with(file: &OwnedFd, content: &[Bytes], mut offset: u64, flags: ReadWriteFlags) -> Result<(), Errno> {
+fn gather(file: &OwnedFd, content: &[Bytes], mut offset: u64) -> Result<(), Errno> {
     for batch in content.chunks(GATHER_MAX) {
         let mut slices: Vec<_> =
             batch.iter().filter(|chunk| !chunk.is_empty()).map(|chunk| IoSlice::new(chunk)).collect();
         let mut left = slices.as_mut_slice();
         while !left.is_empty() {
-            match pwritev2(file, left, offset, flags) {
+            match pwritev(file, left, offset) {
                 Ok(0) => return Err(Errno::IO),
                 Ok(written) => {
                     offset += written as u64;
@@ -150,34 +132,30 @@ mod tests {
     use super::*;
 
     /// With and without what a kernel may not know.
-    fn ways() -> [Writing; 4] {
-        let dropping = |direct, uncached| Writing {
-            cache: PageCache::Drop,
-            direct: Means(AtomicBool::new(direct)),
-            uncached: Means(AtomicBool::new(uncached)),
-        };
-        [Writing::new(PageCache::Keep), dropping(true, true), dropping(false, true), dropping(false, false)]
+    fn ways() -> [Writing; 3] {
+        let refused = Writing { cache: PageCache::Drop, is_direct: AtomicBool::new(false) };
+        [Writing::new(PageCache::Keep), Writing::new(PageCache::Drop), refused]
     }
 
     #[test]
     fn all_ways_write_the_same() {
         let many: Vec<Bytes> = (0..3000_u32).map(|n| Bytes::from(n.to_string())).collect();
-        let memory = Bytes::from((0..5 * PAGE).map(|n| (n % 251) as u8).collect::<Vec<_>>());
-        let start = memory.as_ptr().align_offset(4096);
-        let pages = memory.slice(start..start + 4 * 4096);
-        assert!(is_aligned(from_ref(&pages), PAGE) && !is_aligned(from_ref(&pages), 1));
+        let memory = Bytes::from((0..=250).cycle().take(5 * PAGE_BYTES).collect::<Vec<u8>>());
+        let (start, page) = (memory.as_ptr().align_offset(PAGE_BYTES), PAGE_BYTES as u64);
+        let pages = memory.slice(start..start + 4 * PAGE_BYTES);
+        assert!(is_aligned(from_ref(&pages), page) && !is_aligned(from_ref(&pages), 1));
         assert!(!is_aligned(&[pages.slice(1..)], 0) && !is_aligned(&[pages.slice(..1)], 0));
         for writing in ways() {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join("file");
             let file = OwnedFd::from(File::create(&path).unwrap());
             // More buffers than one call takes, whole pages on their old ones and behind the end, and a rest.
-            writing.write_at(&file, &many, 0).unwrap();
-            writing.write_at(&file, from_ref(&pages), PAGE).unwrap();
-            writing.write_at(&file, &[pages.clone(), pages.slice(..7)], 5 * PAGE).unwrap();
+            writing.write_part(&file, &many, 0).unwrap();
+            writing.write_part(&file, from_ref(&pages), page).unwrap();
+            writing.write_part(&file, &[pages.clone(), pages.slice(..7)], 5 * page).unwrap();
             fsync(&file).unwrap();
             writing.flushed(&file);
-            let expected = [&many.concat()[..4096], &pages, &pages, &pages[..7]].concat();
+            let expected = [&many.concat()[..PAGE_BYTES], &pages, &pages, &pages[..7]].concat();
             assert!(fs::read(&path).unwrap() == expected, "{writing:?}");
             assert!(!fcntl_getfl(&file).unwrap().contains(OFlags::DIRECT));
         }
@@ -188,7 +166,7 @@ mod tests {
     fn a_failure_of_every_way_is_told() {
         for writing in ways() {
             let (_reader, writer) = std::io::pipe().unwrap();
-            writing.write_at(&writer.into(), &[Bytes::from("content")], 0).unwrap_err();
+            writing.write_part(&writer.into(), &[Bytes::from("content")], 0).unwrap_err();
         }
     }
 }
