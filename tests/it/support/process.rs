@@ -3,16 +3,19 @@
 use std::{
     fs::{self, File},
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+
+// The load tester starts servers as well.
+#[path = "../../../loadtest/src/peers/ports.rs"]
+mod ports;
 
 /// How long a server may take until it answers, and until it ends after SIGTERM.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -164,24 +167,7 @@ impl std::ops::Add for Usage {
     }
 }
 
-/// A port that nobody listens on, whatever the address, and that no other test of this process is given. It is not one of
-/// those that the system gives to connections: such a port can be taken before a server binds it.
+/// A port that nobody listens on, whatever the address, and that no other test of this process is given.
 pub(crate) fn free_address() -> SocketAddr {
-    const FIRST: u32 = 10_000;
-    const COUNT: u32 = 22_000;
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    // Two processes of tests begin far from each other.
-    let begin = std::process::id().wrapping_mul(7919);
-    loop {
-        let offset = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT;
-        let port = u16::try_from(FIRST + offset).unwrap();
-        let everywhere =
-            [SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))];
-        // A system without IPv6 has nobody there.
-        let is_taken =
-            |address| matches!(TcpListener::bind(address), Err(error) if error.kind() == io::ErrorKind::AddrInUse);
-        if !everywhere.into_iter().any(is_taken) {
-            return SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        }
-    }
+    ports::free().expect("a port that is free")
 }
