@@ -81,6 +81,11 @@ fn case(name: &'static str, limit: &'static str, scenario: &[&str]) -> Case {
     }
 }
 
+/// One client pushes one blob.
+const fn push_of_one<'a>(flow: &'a str, size: &'a str) -> [&'a str; 12] {
+    ["push", "--blobs-only", "--flow", flow, "--layer-size", size, "-c", "1", "-n", "1", "-d", "10m"]
+}
+
 fn reading(size: Size) -> Vec<Case> {
     vec![
         case(
@@ -114,42 +119,12 @@ fn writing(size: Size) -> Vec<Case> {
             ..case(
                 "push of a blob of 1 GiB, PUT with digest",
                 "Limit: the socket, TLS, SHA-256 and a write, each once; above.",
-                &[
-                    "push",
-                    "--blobs-only",
-                    "--flow",
-                    "put",
-                    "--layer-size",
-                    size.gib(),
-                    "-c",
-                    "1",
-                    "-n",
-                    "1",
-                    "-d",
-                    "10m",
-                ],
+                &push_of_one("put", size.gib()),
             )
         },
         Case {
             drops: true,
-            ..case(
-                "push of a blob of 1 GiB, PATCH",
-                "Limit: as for PUT.",
-                &[
-                    "push",
-                    "--blobs-only",
-                    "--flow",
-                    "patch",
-                    "--layer-size",
-                    size.gib(),
-                    "-c",
-                    "1",
-                    "-n",
-                    "1",
-                    "-d",
-                    "10m",
-                ],
-            )
+            ..case("push of a blob of 1 GiB, PATCH", "Limit: as for PUT.", &push_of_one("patch", size.gib()))
         },
         case(
             "10,000 layers of 4 KiB by 64 clients",
@@ -293,22 +268,8 @@ impl Case {
         let Some(size) = self.blob else { return Ok(()) };
         for contestant in contestants.iter().take(2) {
             let (size, seed) = (size.to_string(), SEED.to_string());
-            let push = [
-                "push",
-                "--blobs-only",
-                "--layer-size",
-                &size,
-                "--seed",
-                &seed,
-                "-c",
-                "1",
-                "-n",
-                "1",
-                "-d",
-                "10m",
-                "-q",
-            ];
-            let mut words: Vec<String> = push.map(str::to_owned).to_vec();
+            let push = push_of_one("put", &size).into_iter().chain(["--seed", &seed, "-q"]);
+            let mut words: Vec<String> = push.map(str::to_owned).collect();
             words.extend(["--url".to_owned(), contestant.url.clone()]);
             words.extend(contestant.arguments.iter().take_while(|word| *word != "--blob").cloned());
             let report = cli::measure_words(&words).await.context("the blob cannot be pushed")?;
