@@ -20,6 +20,7 @@ use crate::{
     api::{self, Scheme},
     server::{
         Handler, Handshakes, Rules, Terms,
+        ahead::{Ahead, Bulk},
         challenges::{self, Challenges},
         control::{Control, Phase},
         door::{Door, Visit},
@@ -47,6 +48,7 @@ pub(super) struct Context {
     pub(super) admission: Arc<Admission>,
     /// Used up when somebody was told of connections that are dropped because nobody trusts their other end.
     pub(super) strangers: Arc<Once>,
+    pub(super) bulk: Bulk,
     /// Names that are somebody else's, on the listener of this connection.
     pub(super) passthrough: Option<Arc<Passthrough>>,
     /// Every address that the server listens on.
@@ -115,7 +117,10 @@ pub(super) async fn serve(context: Arc<Context>, socket: Socket, terms: Terms, s
     let rules = context.rules();
     let socket = Arc::new(socket);
     let allowance = HeadAllowance::unlimited();
-    let mut wire = Wire::new(Arc::clone(&socket), Arc::clone(&allowance), rules.deadlines.write);
+    // What was read ahead goes along where a plain connection is passed on as a whole.
+    let may_go_on = context.passthrough.is_some() && terms.tls.is_none();
+    let ahead = Ahead::new(if may_go_on { Bulk::none() } else { context.bulk.clone() });
+    let mut wire = Wire::new(Arc::clone(&socket), ahead, Arc::clone(&allowance), rules.deadlines.write);
     let named = tokio::select! {
         named = other_end(&context, &rules, &socket, &mut wire, &terms) => named,
         () = seat.revoked() => None,

@@ -25,6 +25,7 @@ pub mod challenges;
 pub mod debug;
 pub mod exchange;
 
+mod ahead;
 mod connection;
 pub mod control;
 pub mod descriptors;
@@ -66,6 +67,7 @@ use crate::{
     api,
     server::{
         address::Address,
+        ahead::Bulk,
         bounds::{Deadlines, Limits},
         challenges::{Challenges, Nothing},
         connection::{Answers, Context},
@@ -250,6 +252,7 @@ impl Server {
         control.replace(Rules { handler, limits, deadlines, proxies });
         let strangers = Arc::new(Once::new());
         let listening: Arc<[_]> = listeners.iter().filter_map(|listener| listener.local().socket()).collect();
+        let bulk = Bulk::of_machine();
         let mut loops = JoinSet::new();
         for listener in listeners {
             let (answers, door) = match listener.serves() {
@@ -266,6 +269,7 @@ impl Server {
                 door,
                 admission: Arc::clone(&admission),
                 strangers: Arc::clone(&strangers),
+                bulk: bulk.clone(),
                 passthrough: listener.passthrough().cloned(),
                 listening: Arc::clone(&listening),
             });

@@ -17,14 +17,11 @@ use bytes::{Buf, BufMut, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
+    task::coop::poll_proceed,
     time::{Sleep, sleep},
 };
 
-/// rustls asks for 4 KiB at a time; reading ahead makes that one system call for four records.
-const READ_AHEAD: usize = 64 << 10;
-
-/// What is tried first: enough for a request without a body, and cheaper to have.
-const READ_FIRST: usize = 8 << 10;
+use crate::server::ahead::{AHEAD, Ahead};
 
 /// A connected socket; shared, so that it can be closed slowly after the layers above are gone.
 #[derive(Debug)]
@@ -82,7 +79,7 @@ impl Socket {
             return;
         }
         let discard = async {
-            let mut sink = vec![0; READ_AHEAD];
+            let mut sink = vec![0; AHEAD];
             loop {
                 if either!(self, stream => stream.readable().await).is_err() {
                     return;
@@ -103,7 +100,7 @@ impl Socket {
     pub(super) async fn read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
         loop {
             either!(self, stream => stream.readable().await)?;
-            buffer.reserve(READ_AHEAD);
+            buffer.reserve(AHEAD);
             match either!(self, stream => stream.try_read_buf(buffer)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return result,
@@ -129,6 +126,17 @@ impl Socket {
 
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         either!(self, stream => stream.poll_read_ready(cx))
+    }
+
+    /// Reads once into `buffer`; 0 bytes at the end of the stream.
+    fn poll_read_buf(&self, cx: &mut Context<'_>, buffer: &mut impl BufMut) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_read_ready(cx))?;
+            match either!(self, stream => stream.try_read_buf(buffer)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
     }
 
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -171,9 +179,7 @@ impl HeadAllowance {
 #[derive(Debug)]
 pub(super) struct Wire {
     socket: Arc<Socket>,
-    ahead: BytesMut,
-    /// Whether much came last time, so that the buffer is worth keeping; idle connections hold none.
-    busy: bool,
+    ahead: Ahead,
     allowance: Arc<HeadAllowance>,
     write_deadline: Duration,
     /// Runs while a write waits for the client to read.
@@ -181,13 +187,18 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(socket: Arc<Socket>, allowance: Arc<HeadAllowance>, write_deadline: Duration) -> Self {
-        Self { socket, ahead: BytesMut::new(), busy: false, allowance, write_deadline, stalled: None }
+    pub(super) const fn new(
+        socket: Arc<Socket>,
+        ahead: Ahead,
+        allowance: Arc<HeadAllowance>,
+        write_deadline: Duration,
+    ) -> Self {
+        Self { socket, ahead, allowance, write_deadline, stalled: None }
     }
 
     /// What was read from the socket and not yet from here.
     pub(super) fn ahead(&self) -> &[u8] {
-        &self.ahead
+        self.ahead.as_slice()
     }
 
     /// Reads once and keeps it: how many bytes are more ahead now, 0 at the end of the stream.
@@ -197,34 +208,13 @@ impl Wire {
 
     /// The socket, and what was read from it and not yet from here.
     pub(super) fn into_parts(self) -> (Arc<Socket>, BytesMut) {
-        (self.socket, self.ahead)
-    }
-
-    /// Reads once into `buffer`; 0 bytes at the end of the stream.
-    fn poll_socket(&self, cx: &mut Context<'_>, buffer: &mut impl BufMut) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.socket.poll_read_ready(cx))?;
-            match either!(&*self.socket, stream => stream.try_read_buf(buffer)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result),
-            }
-        }
+        (self.socket, self.ahead.into_bytes())
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         // No buffer is made before there is something to put into it.
         ready!(self.socket.poll_read_ready(cx))?;
-        let mut ahead = std::mem::take(&mut self.ahead);
-        let room = if self.busy { READ_AHEAD } else { READ_FIRST };
-        ahead.reserve(room);
-        let filled = self.poll_socket(cx, &mut ahead);
-        if let Poll::Ready(Ok(count)) = filled {
-            self.busy = count >= room / 2;
-        }
-        if !ahead.is_empty() {
-            self.ahead = ahead;
-        }
-        filled
+        self.ahead.fill(|buffer| self.socket.poll_read_buf(cx, buffer))
     }
 
     fn poll_write_with(
@@ -260,22 +250,21 @@ impl AsyncRead for Wire {
         if wire.allowance.is_used_up() {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the request's head is too large")));
         }
-        if wire.ahead.is_empty() && out.remaining() >= READ_AHEAD / 2 {
-            // Whoever reads this much at once gains nothing from a second buffer.
-            let count = ready!(wire.poll_socket(cx, out))?;
+        if wire.ahead.is_due() {
+            ready!(poll_proceed(cx)).made_progress();
+            wire.ahead.charged();
+        }
+        let room = out.remaining();
+        if wire.ahead.is_needless(room) {
+            let count = ready!(wire.socket.poll_read_buf(cx, out))?;
+            wire.ahead.passed(count, room);
             wire.allowance.take(count);
             return Poll::Ready(Ok(()));
         }
-        if wire.ahead.is_empty() && ready!(wire.poll_fill(cx))? == 0 {
+        if wire.ahead().is_empty() && ready!(wire.poll_fill(cx))? == 0 {
             return Poll::Ready(Ok(()));
         }
-        let count = out.remaining().min(wire.ahead.len());
-        out.put_slice(&wire.ahead[..count]);
-        wire.ahead.advance(count);
-        wire.allowance.take(count);
-        if wire.ahead.is_empty() && !wire.busy {
-            wire.ahead = BytesMut::new();
-        }
+        wire.allowance.take(wire.ahead.give(out));
         Poll::Ready(Ok(()))
     }
 }

@@ -27,6 +27,7 @@ use crate::{
     api,
     server::{
         Rules,
+        ahead::{Ahead, Bulk},
         connection::Context,
         door::{Door, Visit},
         exchange::{self, Ending, Exchange},
@@ -192,7 +193,8 @@ async fn connect(
     };
     let ends = Ends { client: client.peer, here: None };
     socket.write(&mut rule.announcement.header(ends)).await.ok()?;
-    let wire = Wire::new(Arc::clone(&socket), HeadAllowance::unlimited(), rules.deadlines.write);
+    let ahead = Ahead::new(Bulk::none());
+    let wire = Wire::new(Arc::clone(&socket), ahead, HeadAllowance::unlimited(), rules.deadlines.write);
     let mut target = HttpSession::new(Box::new(Downstream::unbuffered(wire)));
     let head = headers::to_target(session.req_header(), &rules.proxies, hop, client).ok()?;
     target.write_request_header(Box::new(head)).await.ok()?;

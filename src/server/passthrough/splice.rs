@@ -10,6 +10,7 @@ use bytes::BytesMut;
 use tokio::time::sleep;
 
 use crate::server::{
+    ahead::AHEAD,
     connection::Context,
     control::Phase,
     door::Visit,
@@ -109,8 +110,8 @@ async fn pump(from: &Socket, to: &Socket, ahead: BytesMut, way: Way, toll: Toll<
     loop {
         let count = bytes.len();
         to.write(&mut bytes).await?;
-        if count < BUSY {
-            // Connections on which little happens hold no memory.
+        if !(BUSY..=AHEAD).contains(&count) {
+            // Connections on which little happens hold no memory, and none holds what came with it for long.
             bytes = BytesMut::new();
         }
         toll.charge(way, count).await;
