@@ -35,7 +35,7 @@ pub(super) async fn open(config: &Config, clock: &Arc<dyn Clock>, metrics: &Arc<
         Driver::Filesystem { root, threads_max } => {
             let opened = if config.storage.read_only { Filesystem::open_to_read(root) } else { Filesystem::open(root) };
             let opened = opened.context("storage.filesystem cannot be used")?;
-            let cache = if config.edge.uploads.keeps_pages { PageCache::Keep } else { PageCache::Drop };
+            let cache = PageCache::first(config.edge.uploads.pages_kept);
             let opened = opened.with_threads_max(*threads_max).with_page_cache(cache);
             Opened { store: Arc::new(opened), locator: None }
         }

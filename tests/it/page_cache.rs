@@ -9,6 +9,15 @@ use crate::support::{
 
 #[tokio::test]
 async fn what_is_kept_out_of_the_page_cache_is_stored_whole() {
+    whole("drop").await;
+}
+
+#[tokio::test]
+async fn what_is_kept_in_it_in_part_is_stored_whole() {
+    whole("2MiB").await;
+}
+
+async fn whole(kept: &str) {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().join("data");
     let registry = Registry::start_with(
@@ -17,7 +26,7 @@ async fn what_is_kept_out_of_the_page_cache_is_stored_whole() {
         &Storage::directory(&root),
         Auth::None,
         free_address(),
-        |_| "edge:\n  uploads:\n    page_cache: drop\n".to_owned(),
+        |_| format!("edge:\n  uploads:\n    page_cache: {kept}\n"),
     );
     let pusher = Pusher::new(registry.address, "team/app");
     // Whole MiB and a rest, less than one, parts that end on no page, and parts that do.

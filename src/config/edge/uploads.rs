@@ -12,7 +12,7 @@ use crate::config::{
 pub(in crate::config) const KEYS: &[Key] = &[
     value("token_grace").or("1h").live(),
     value("memory").or("256MiB"),
-    value("page_cache").or("keep"),
+    value("page_cache").or("64MiB"),
     value("blob_size_max"),
     value("open_max"),
 ];
@@ -26,8 +26,8 @@ pub struct Uploads {
     pub token_grace: Duration,
     /// Bytes that all uploads together may buffer.
     pub memory: u64,
-    /// Whether the pages that a directory's blobs are written through stay in the system's cache.
-    pub keeps_pages: bool,
+    /// How many of the first bytes of a directory's file stay in the system's page cache.
+    pub pages_kept: u64,
     /// In bytes.
     pub blob_size_max: Option<u64>,
     /// Most request bodies that are received at once.
@@ -46,10 +46,10 @@ impl Uploads {
         Ok(Self {
             token_grace: uploads.need("token_grace")?.timeout_or_zero()?,
             memory: memory.size()?,
-            keeps_pages: match page_cache.text()? {
-                "keep" => true,
-                "drop" => false,
-                _ => return Err(page_cache.fail("must be keep or drop")),
+            pages_kept: match page_cache.text()? {
+                "keep" => u64::MAX,
+                "drop" => 0,
+                _ => page_cache.size().map_err(|_| page_cache.fail("must be keep, drop, or a size such as 64MiB"))?,
             },
             blob_size_max: blob_size_max.map(|field| field.size()).transpose()?,
             open_max: open_max.map(|field| field.at_least_one()).transpose()?,

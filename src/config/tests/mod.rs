@@ -281,21 +281,22 @@ fn edge() {
     check(
         "edge: {uploads: {token_grace: 0, memory: 1GiB, blob_size_max: 5, page_cache: drop}}",
         |c| {
-            (
-                c.edge.uploads.token_grace,
-                c.edge.uploads.memory,
-                c.edge.uploads.blob_size_max,
-                c.edge.uploads.keeps_pages,
-            )
+            (c.edge.uploads.token_grace, c.edge.uploads.memory, c.edge.uploads.blob_size_max, c.edge.uploads.pages_kept)
         },
-        (Duration::ZERO, 1 << 30, Some(5), false),
+        (Duration::ZERO, 1 << 30, Some(5), 0),
     );
+    check("edge: {uploads: {page_cache: keep}}", |c| c.edge.uploads.pages_kept, u64::MAX);
+    check("edge: {uploads: {page_cache: 5MiB}}", |c| c.edge.uploads.pages_kept, 5 << 20);
+    check("version: 0.1", |c| c.edge.uploads.pages_kept, 64 << 20);
     refused("edge:\n  uplaods: {}", "f.yml:5: edge.uplaods: there is no such key; this section knows strict");
     refused("edge:\n  limits:\n    heder: 1s", "f.yml:6: edge.limits.heder: there is no such key");
     refused("edge: {limits: {connections: 0}}", "edge.limits.connections must be at least 1");
     refused("edge: {limits: {body_timeout: 0}}", "edge.limits.body_timeout must be at least 1ms");
     refused("edge: {uploads: {memory: 64M}}", "edge.uploads.memory must be a size such as 64MiB");
-    refused("edge: {uploads: {page_cache: none}}", "edge.uploads.page_cache must be keep or drop");
+    refused(
+        "edge: {uploads: {page_cache: none}}",
+        "edge.uploads.page_cache must be keep, drop, or a size such as 64MiB",
+    );
     refused("edge: {uploads: {memory: 1}}", "edge.uploads.memory must be at least 1MiB");
 }
 

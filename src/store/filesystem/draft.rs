@@ -45,7 +45,7 @@ impl Draft {
     }
 
     pub(super) fn write(&self, content: &[Bytes]) -> Result<(), Failure> {
-        write_at(&self.file, content, 0)
+        Ok(write_at(&self.file, content, 0)?)
     }
 
     /// Copies the first `length` bytes of another file to an offset of this one.

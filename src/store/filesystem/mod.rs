@@ -80,20 +80,43 @@ struct Inner {
 
 impl Inner {
     fn new(tree: Tree) -> Self {
-        Self { tree, suspects: Suspects::default(), writing: Writing::new(PageCache::default()) }
+        Self { tree, suspects: Suspects::default(), writing: Writing::new(PageCache::KEEP) }
     }
 }
 
-/// What becomes of the pages that parts of an upload are written through.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum PageCache {
-    /// They stay while the kernel has room: whoever pulls next need not wait for the disk.
-    #[default]
-    Keep,
-    /// There are none where the disk takes the bytes from our memory, and else they go once the disk has them:
-    /// uploads push nothing out that others read, and take no memory that the kernel has to find, or that a virtual
-    /// machine has to get back from its host.
-    Drop,
+/// How much of each file that is written in parts goes through the kernel's page cache and stays there.
+///
+/// What stays need not be read from the disk by whoever pulls next. The rest goes from our memory to the disk, or through
+/// pages that are dropped once the disk has them: it pushes nothing out that others read, and takes no memory that the
+/// kernel has to find, or that a virtual machine has to get back from its host.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PageCache {
+    /// From the beginning of the file, in bytes.
+    kept: u64,
+}
+
+impl PageCache {
+    /// All of it stays.
+    pub const KEEP: Self = Self::first(u64::MAX);
+
+    /// Nothing does.
+    pub const DROP: Self = Self::first(0);
+
+    /// The first `kept` bytes stay.
+    #[must_use]
+    pub const fn first(kept: u64) -> Self {
+        Self { kept }
+    }
+
+    /// Whether what is written there goes through the cache to stay.
+    const fn keeps(self, offset: u64) -> bool {
+        offset < self.kept
+    }
+
+    /// Where pages to be dropped begin, if those from `start` on need not stay.
+    fn dropped_from(self, start: u64) -> u64 {
+        start.max(self.kept)
+    }
 }
 
 /// A directory cannot hold objects.
@@ -158,7 +181,7 @@ impl Filesystem {
         Self { threads: Threads::new(max.max(THREADS_MAX_MIN)), ..self }
     }
 
-    /// Says what becomes of the pages that parts of uploads are written through; they stay unless this is called.
+    /// Says how much of what is written in parts stays in the page cache; all of it does unless this is called.
     ///
     /// # Panics
     /// When a clone of it was made before.

@@ -39,8 +39,8 @@ impl Writing {
 
     /// Writes a part's buffers one after the other from an offset on. The descriptor is the caller's alone.
     pub(super) fn write_part(&self, file: &OwnedFd, content: &[Bytes], offset: u64) -> Result<(), Failure> {
-        if self.cache == PageCache::Keep {
-            return write_at(file, content, offset);
+        if self.cache.keeps(offset) {
+            return Ok(write_at(file, content, offset)?);
         }
         if is_aligned(content, offset) && self.is_direct.load(Ordering::Relaxed) {
             match write_direct(file, content, offset) {
@@ -50,7 +50,7 @@ impl Writing {
         }
         write_at(file, content, offset)?;
         let end = offset + content.iter().map(|chunk| chunk.len() as u64).sum::<u64>();
-        let start = offset.saturating_sub(BEHIND);
+        let start = self.cache.dropped_from(offset.saturating_sub(BEHIND));
         // The first advice sends pages on their way, a later one drops those that arrived.
         forget(file, start, NonZeroU64::new(end - start));
         Ok(())
@@ -58,10 +58,10 @@ impl Writing {
 
     /// Says that all of a file is on the disk.
     pub(super) fn flushed(&self, file: &OwnedFd) {
-        if self.cache == PageCache::Drop {
+        if self.cache != PageCache::KEEP {
             // A file system may take direct writes and pass them through the cache all the same, as ext4 does with
             // `data=journal`.
-            forget(file, 0, None);
+            forget(file, self.cache.dropped_from(0), None);
         }
     }
 
@@ -85,17 +85,13 @@ fn is_aligned(content: &[Bytes], offset: u64) -> bool {
 fn write_direct(file: &OwnedFd, content: &[Bytes], offset: u64) -> Result<(), Errno> {
     let flags = fcntl_getfl(file)?;
     fcntl_setfl(file, flags | OFlags::DIRECT)?;
-    let written = gather(file, content, offset);
+    let written = write_at(file, content, offset);
     fcntl_setfl(file, flags)?;
     written
 }
 
-/// Writes buffers one after the other from an offset on, through the page cache.
-pub(super) fn write_at(file: &OwnedFd, content: &[Bytes], offset: u64) -> Result<(), Failure> {
-    Ok(gather(file, content, offset)?)
-}
-
-fn gather(file: &OwnedFd, content: &[Bytes], mut offset: u64) -> Result<(), Errno> {
+/// Writes buffers one after the other from an offset on, the way that the descriptor is open for.
+pub(super) fn write_at(file: &OwnedFd, content: &[Bytes], mut offset: u64) -> Result<(), Errno> {
     for batch in content.chunks(GATHER_MAX) {
         let mut slices: Vec<_> =
             batch.iter().filter(|chunk| !chunk.is_empty()).map(|chunk| IoSlice::new(chunk)).collect();
@@ -132,9 +128,19 @@ mod tests {
     use super::*;
 
     /// With and without what a kernel may not know.
-    fn ways() -> [Writing; 3] {
-        let refused = Writing { cache: PageCache::Drop, is_direct: AtomicBool::new(false) };
-        [Writing::new(PageCache::Keep), Writing::new(PageCache::Drop), refused]
+    fn ways() -> [Writing; 4] {
+        let refused = Writing { cache: PageCache::DROP, is_direct: AtomicBool::new(false) };
+        let some = PageCache::first(PAGE_BYTES as u64);
+        [Writing::new(PageCache::KEEP), Writing::new(some), Writing::new(PageCache::DROP), refused]
+    }
+
+    #[test]
+    fn what_stays_in_the_cache() {
+        let some = PageCache::first(100);
+        assert!(some.keeps(0) && some.keeps(99) && !some.keeps(100));
+        assert_eq!([0, 99, 100, 101].map(|start| some.dropped_from(start)), [100, 100, 100, 101]);
+        assert!(PageCache::KEEP.keeps(u64::MAX - 1) && !PageCache::DROP.keeps(0));
+        assert_eq!(PageCache::DROP.dropped_from(0), 0);
     }
 
     #[test]

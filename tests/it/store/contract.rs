@@ -58,8 +58,9 @@ fn backends() -> Vec<Backend> {
     let mut backends = vec![
         memory("memory", Parts::Appended),
         memory("memory, equal parts", Parts::Equal { size: PART }),
-        directory("filesystem", PageCache::Keep),
-        directory("filesystem, past the page cache", PageCache::Drop),
+        directory("filesystem", PageCache::KEEP),
+        directory("filesystem, partly past the page cache", PageCache::first(PART)),
+        directory("filesystem, past the page cache", PageCache::DROP),
     ];
     backends.extend(seaweed());
     backends
