@@ -78,7 +78,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut results = Results::new(arguments.pairs, limits::measure(&place.path("."), &authority)?);
     for case in cases {
         // Fresh servers for each case: none begins with what another one left.
-        let peers = Peers::start(&place, &arguments.server, &authority, &signer)?;
+        let peers = Peers::start(&place, &arguments.server, &authority, &signer, case.keeps)?;
         results.idle.get_or_insert(peers.idle()?);
         results.configurations.get_or_insert_with(|| peers.configurations());
         say(&format!("== {}", case.name));

@@ -117,12 +117,12 @@ impl Drop for Server {
 #[derive(Debug)]
 pub(super) struct Peers {
     ours: Server,
-    /// Ours once more, on the same directory, with what it uploads kept out of the page cache.
-    dropping: Server,
+    /// Ours once more, on the same directory, with all of what it takes kept in the page cache; where somebody asks.
+    keeping: Option<Server>,
     nginx: Server,
     registry: Server,
     our_address: SocketAddr,
-    dropping_address: SocketAddr,
+    keeping_address: SocketAddr,
     nginx_address: SocketAddr,
     files_address: SocketAddr,
     started_in: Duration,
@@ -131,9 +131,15 @@ pub(super) struct Peers {
 }
 
 impl Peers {
-    pub(super) fn start(place: &Place, program: &Path, authority: &Authority, signer: &Signer) -> Result<Self> {
+    pub(super) fn start(
+        place: &Place,
+        program: &Path,
+        authority: &Authority,
+        signer: &Signer,
+        with_keeping: bool,
+    ) -> Result<Self> {
         let content = Place::create(&place.0)?;
-        let [our_address, dropping_address, nginx_address, files_address, registry_address] = addresses()?;
+        let [our_address, keeping_address, nginx_address, files_address, registry_address] = addresses()?;
         let auth = format!(
             "auth:\n  token:\n    realm: {}\n    service: {SERVICE}\n    issuer: {ISSUER}\n    rootcertbundle: {}\n",
             signer.realm,
@@ -151,8 +157,8 @@ impl Peers {
         let configurations = [
             ("pierhead.yml".to_owned(), config("ours", our_address, &tls)),
             (
-                "pierhead-drop.yml".to_owned(),
-                config("ours", dropping_address, &tls) + "edge:\n  uploads:\n    page_cache: drop\n",
+                "pierhead-keep.yml".to_owned(),
+                config("ours", keeping_address, &tls) + "edge:\n  uploads:\n    page_cache: keep\n",
             ),
             ("registry.yml".to_owned(), config("theirs", registry_address, "")),
             ("nginx.conf".to_owned(), nginx(&content, authority, nginx_address, files_address, registry_address)),
@@ -167,8 +173,9 @@ impl Peers {
         };
         let mut ours = serve(program, "pierhead.yml").context("our server")?;
         let started_in = ours.wait_for(our_address).context("our server")?;
-        let mut dropping = serve(program, "pierhead-drop.yml").context("our server")?;
-        dropping.wait_for(dropping_address).context("our server")?;
+        let mut keeping =
+            with_keeping.then(|| serve(program, "pierhead-keep.yml")).transpose().context("our server")?;
+        keeping.as_mut().map(|server| server.wait_for(keeping_address)).transpose().context("our server")?;
         let mut registry = serve(Path::new("docker-registry"), "registry.yml").context("docker-registry")?;
         registry.wait_for(registry_address).context("docker-registry")?;
         let mut command = Command::new("nginx");
@@ -177,11 +184,11 @@ impl Peers {
         nginx.wait_for(nginx_address).context("nginx")?;
         Ok(Self {
             ours,
-            dropping,
+            keeping,
             nginx,
             registry,
             our_address,
-            dropping_address,
+            keeping_address,
             nginx_address,
             files_address,
             started_in,
@@ -194,8 +201,9 @@ impl Peers {
         contestant("pierhead", self.our_address, &[&self.ours], arguments)
     }
 
-    pub(super) fn dropping(&self, arguments: &[String]) -> Contestant {
-        contestant("pierhead, page_cache: drop", self.dropping_address, &[&self.dropping], arguments)
+    pub(super) fn keeping(&self, arguments: &[String]) -> Contestant {
+        let servers: Vec<_> = self.keeping.iter().collect();
+        contestant("pierhead, page_cache: keep", self.keeping_address, &servers, arguments)
     }
 
     pub(super) fn theirs(&self, arguments: &[String]) -> Contestant {

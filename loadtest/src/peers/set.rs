@@ -28,8 +28,8 @@ pub(super) struct Case {
     credentials: As,
     /// A blob of so many bytes that is there before, and that nginx alone serves beside them as a file.
     pub(super) blob: Option<u64>,
-    /// Whether our server runs once more, with uploads kept out of the page cache.
-    drops: bool,
+    /// Whether our server runs once more, with uploads kept in the page cache whole.
+    pub(super) keeps: bool,
 }
 
 /// Who the clients are.
@@ -77,7 +77,7 @@ fn case(name: &'static str, limit: &'static str, scenario: &[&str]) -> Case {
         rounds: None,
         credentials: As::Tokens,
         blob: None,
-        drops: false,
+        keeps: false,
     }
 }
 
@@ -115,7 +115,7 @@ fn reading(size: Size) -> Vec<Case> {
 fn writing(size: Size) -> Vec<Case> {
     vec![
         Case {
-            drops: true,
+            keeps: true,
             ..case(
                 "push of a blob of 1 GiB, PUT with digest",
                 "Limit: the socket, TLS, SHA-256 and a write, each once; above.",
@@ -123,7 +123,7 @@ fn writing(size: Size) -> Vec<Case> {
             )
         },
         Case {
-            drops: true,
+            keeps: true,
             ..case("push of a blob of 1 GiB, PATCH", "Limit: as for PUT.", &push_of_one("patch", size.gib()))
         },
         case(
@@ -254,8 +254,8 @@ impl Case {
         }
         arguments.extend(self.scenario_of_blob());
         let mut contestants = vec![peers.theirs(&arguments), peers.ours(&arguments)];
-        if self.drops {
-            contestants.push(peers.dropping(&arguments));
+        if self.keeps {
+            contestants.push(peers.keeping(&arguments));
         }
         if self.blob.is_some() {
             contestants.push(peers.files(&arguments));
