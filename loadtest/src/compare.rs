@@ -6,6 +6,7 @@ use std::{
     path::PathBuf,
     process::ExitCode,
     str::FromStr,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -13,7 +14,7 @@ use serde::Serialize;
 
 use crate::{
     cli,
-    quantity::{bytes, digits, float, micros},
+    quantity::{bytes, digits, duration, float, micros},
     report::{Report, Summary, html, table::grid},
 };
 
@@ -26,6 +27,9 @@ pub(crate) struct Arguments {
     /// How often each target has its turn
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pairs: u32,
+    /// How long to rest before each turn, such as 5s, once all that was written is on the disk; 0s: the next follows at once
+    #[arg(long, default_value = "0s", value_parser = duration)]
+    rest: Duration,
     /// Write all results as JSON
     #[arg(long)]
     json: Option<PathBuf>,
@@ -70,7 +74,7 @@ pub(crate) struct Comparison {
 
 pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode> {
     ensure!(arguments.targets.len() > 1, "a comparison needs two targets at least");
-    let comparison = play(&arguments.targets, arguments.pairs, &arguments.scenario).await?;
+    let comparison = play(&arguments.targets, arguments.pairs, arguments.rest, &arguments.scenario).await?;
     stdout().write_all(comparison.table().as_bytes()).context("cannot write the table")?;
     if let Some(path) = &arguments.json {
         cli::write(path, &serde_json::to_string_pretty(&comparison)?)?;
@@ -82,12 +86,22 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::from(3) })
 }
 
-/// Lets each target have its turn, so many times.
-pub(crate) async fn play(targets: &[Contestant], pairs: u32, scenario: &[String]) -> Result<Comparison> {
+/// Lets each target have its turn, so many times, and the machine rest before each.
+pub(crate) async fn play(
+    targets: &[Contestant],
+    pairs: u32,
+    rest: Duration,
+    scenario: &[String],
+) -> Result<Comparison> {
     let mut rounds = Vec::new();
     for round in 1..=pairs {
         let mut reports = Vec::new();
         for target in targets {
+            if !rest.is_zero() {
+                // What a server left for later is not to be written in the turn of another.
+                rustix::fs::sync();
+                tokio::time::sleep(rest).await;
+            }
             let mut words = scenario.to_vec();
             words.extend(["--url".to_owned(), target.url.clone(), "--quiet".to_owned()]);
             words.extend(target.pids.iter().flat_map(|pid| ["--pid".to_owned(), pid.to_string()]));

@@ -58,6 +58,10 @@ pub(crate) struct Arguments {
 /// Tokens that are used in turn.
 const TOKENS: usize = 1000;
 
+/// Before each turn: what one left to be written or given back, such as memory that a virtual machine returns to its host,
+/// is not for the next.
+const REST: Duration = Duration::from_secs(3);
+
 /// How long those live: longer than any run.
 const LIFETIME: Duration = Duration::from_hours(24);
 
@@ -85,7 +89,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode> {
         let contestants = case.contestants(&peers, &authority, &tokens);
         case.prepare(&peers, &contestants).await.with_context(|| format!("case {:?}", case.name))?;
         let pairs = case.rounds.unwrap_or(arguments.pairs);
-        let comparison = compare::play(&contestants, pairs, &case.scenario).await;
+        let comparison = compare::play(&contestants, pairs, REST, &case.scenario).await;
         let peaks = peers.peaks();
         drop(peers);
         let comparison = comparison.with_context(|| format!("case {:?}", case.name))?;
