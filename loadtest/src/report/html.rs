@@ -15,7 +15,7 @@ const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;ma
     th,td{padding:4px 8px;text-align:right;border-bottom:1px solid #ddd}th:first-child,td:first-child{text-align:left}\
     svg{width:100%}.grid{stroke:#e4e4e4}text{font-size:11px;fill:#666}.up{text-anchor:end}.across{text-anchor:middle}\
     .legend span{margin-right:1.2rem}.legend i{display:inline-block;width:12px;height:3px;margin-right:6px;vertical-align:middle}\
-    .bad{color:#b3261e}code{background:#f4f4f4;padding:1px 4px}";
+    .bad{color:#b3261e}pre{overflow-x:auto}code{background:#f4f4f4;padding:1px 4px}";
 
 /// One page for one or more reports, side by side in each chart.
 pub(crate) fn page(title: &str, reports: &[Report]) -> String {
